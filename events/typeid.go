@@ -1,0 +1,120 @@
+package events
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// Prefixes of Usher's identifiers.
+const (
+	PrefixInvitation = "inv"
+	PrefixEvent      = "evt"
+	PrefixKey        = "key"
+)
+
+// ErrBadID is returned when a text is not an identifier of the wanted kind.
+var ErrBadID = errors.New("not a valid identifier")
+
+// crockford is the alphabet of the TypeID text form: Crockford's base 32 in lower case.
+const crockford = "0123456789abcdefghjkmnpqrstvwxyz"
+
+// NewInvitationID makes an identifier for an invitation: a TypeID over a UUIDv7.
+func NewInvitationID() string { return newID(PrefixInvitation) }
+
+// NewEventID makes an identifier for an event: a TypeID over a UUIDv7.
+func NewEventID() string { return newID(PrefixEvent) }
+
+// NewKeyID makes an identifier for an API key: a TypeID over a UUIDv7.
+func NewKeyID() string { return newID(PrefixKey) }
+
+func newID(prefix string) string {
+	// NewV7 fails only when the system's random source does, which Go treats as fatal.
+	return FormatID(prefix, uuid.Must(uuid.NewV7()))
+}
+
+// DerivedInvitationID is the identifier of the invitation that a repeated request always names: the same scope and parts
+// give the same identifier. It is a UUIDv8 (RFC 9562, section 5.8) whose free bits are taken from a SHA-256.
+// The scope keeps callers apart, so that one app's event id never names another's invitation.
+func DerivedInvitationID(scope string, parts ...string) string {
+	return FormatID(PrefixInvitation, derivedUUID(scope, parts))
+}
+
+// DerivedEventID is DerivedInvitationID for events: a worker that runs twice publishes the same event id.
+func DerivedEventID(scope string, parts ...string) string {
+	return FormatID(PrefixEvent, derivedUUID(scope, parts))
+}
+
+func derivedUUID(scope string, parts []string) uuid.UUID {
+	h := sha256.New()
+	for _, p := range append([]string{scope}, parts...) {
+		fmt.Fprintf(h, "%d:%s", len(p), p) // length-prefixed, so that "a","bc" and "ab","c" differ
+	}
+	var u uuid.UUID
+	copy(u[:], h.Sum(nil))
+	u[6] = u[6]&0x0f | 0x80
+	u[8] = u[8]&0x3f | 0x80
+	return u
+}
+
+// FormatID writes a UUID in the TypeID text form (TypeID specification v0.3): prefix, underscore, and 26 base-32 digits.
+func FormatID(prefix string, u uuid.UUID) string {
+	b := make([]byte, 0, len(prefix)+27)
+	b = append(b, prefix...)
+	if prefix != "" {
+		b = append(b, '_')
+	}
+	// 128 bits in 26 digits of 5: the first digit carries only the top three bits.
+	for i := range 26 {
+		shift := 125 - 5*i
+		b = append(b, crockford[digit(u, shift)])
+	}
+	return string(b)
+}
+
+// digit reads the five bits of u whose lowest is bit shift, counted from the right.
+func digit(u uuid.UUID, shift int) byte {
+	var v byte
+	for bit := 4; bit >= 0; bit-- {
+		v <<= 1
+		if at := shift + bit; at < 128 {
+			v |= u[15-at/8] >> (at % 8) & 1
+		}
+	}
+	return v
+}
+
+// ParseID reads the TypeID text form back. It returns ErrBadID when the prefix is another, the length is off,
+// a digit is outside the alphabet, or the value does not fit 128 bits.
+func ParseID(prefix, s string) (uuid.UUID, error) {
+	digits, ok := s, true
+	if prefix != "" {
+		digits, ok = strings.CutPrefix(s, prefix+"_")
+	}
+	if !ok || len(digits) != 26 || digits[0] > '7' {
+		return uuid.UUID{}, fmt.Errorf("%w: want %s_ and 26 digits", ErrBadID, prefix)
+	}
+	var u uuid.UUID
+	for i := range 26 {
+		v := strings.IndexByte(crockford, digits[i])
+		if v < 0 {
+			return uuid.UUID{}, fmt.Errorf("%w: digit %d is outside the alphabet", ErrBadID, i+1)
+		}
+		shift := 125 - 5*i
+		for bit := range 5 {
+			if at := shift + bit; at < 128 {
+				u[15-at/8] |= byte(v) >> bit & 1 << (at % 8)
+			}
+		}
+	}
+	return u, nil
+}
+
+// IsInvitationID reports whether s is the identifier of an invitation.
+func IsInvitationID(s string) bool {
+	_, err := ParseID(PrefixInvitation, s)
+	return err == nil
+}

@@ -1,0 +1,154 @@
+// Package coalesce turns many concurrent calls into few batched ones, without a timer: whoever calls while a batch is
+// under way waits for the next, so a lone call is never delayed and a crowd shares the cost of one round trip.
+package coalesce
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// ErrClosed is returned by Do after Close.
+var ErrClosed = errors.New("coalesce: closed")
+
+// Result is what one item of a batch came to.
+type Result[R any] struct {
+	Value R
+	Err   error
+}
+
+// Flush handles one batch. It must answer with exactly one result an item, in order.
+type Flush[T, R any] func(items []T) []Result[R]
+
+// Batcher collects items and hands them to its flush function.
+type Batcher[T, R any] struct {
+	flush   Flush[T, R]
+	weigh   func(T) int
+	limit   int
+	queue   chan call[T, R]
+	stop    chan struct{}
+	stopped sync.Once
+	workers sync.WaitGroup
+}
+
+type call[T, R any] struct {
+	item   T
+	answer chan Result[R]
+}
+
+// Options of a Batcher.
+type Options[T any] struct {
+	// Limit is the most weight one batch may have.
+	Limit int
+	// Parallel is how many batches may be under way at once (default 1).
+	Parallel int
+	// Queue is how many calls may wait before Do blocks (default 4096).
+	Queue int
+	// Weigh tells an item's weight (default 1 each). A heavier item than Limit travels alone.
+	Weigh func(T) int
+}
+
+// New starts a Batcher. Close ends it.
+func New[T, R any](o Options[T], flush Flush[T, R]) *Batcher[T, R] {
+	if o.Parallel == 0 {
+		o.Parallel = 1
+	}
+	if o.Queue == 0 {
+		o.Queue = 4096
+	}
+	if o.Weigh == nil {
+		o.Weigh = func(T) int { return 1 }
+	}
+	b := &Batcher[T, R]{
+		flush: flush, weigh: o.Weigh, limit: o.Limit,
+		queue: make(chan call[T, R], o.Queue), stop: make(chan struct{}),
+	}
+	for range o.Parallel {
+		b.workers.Go(b.work)
+	}
+	return b
+}
+
+// Do hands one item in and waits for its result. It returns ctx's error when ctx ends first: the item may then still be
+// handled, so the outcome of such a call is unknown. It returns ErrClosed after Close.
+func (b *Batcher[T, R]) Do(ctx context.Context, item T) (R, error) {
+	var none R
+	c := call[T, R]{item: item, answer: make(chan Result[R], 1)}
+	select {
+	case <-b.stop:
+		return none, ErrClosed
+	default:
+	}
+	select {
+	case b.queue <- c:
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
+	case <-b.stop:
+		return none, ErrClosed
+	}
+	select {
+	case r := <-c.answer:
+		return r.Value, r.Err
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
+	}
+}
+
+// Close lets what was handed in finish and refuses what comes later.
+func (b *Batcher[T, R]) Close() {
+	b.stopped.Do(func() { close(b.stop) })
+	b.workers.Wait()
+	for { // calls that slipped in between the workers' last look and now
+		select {
+		case c := <-b.queue:
+			c.answer <- Result[R]{Err: ErrClosed}
+		default:
+			return
+		}
+	}
+}
+
+func (b *Batcher[T, R]) work() {
+	var held *call[T, R] // taken from the queue, but too heavy for the batch before
+	for {
+		var first call[T, R]
+		switch {
+		case held != nil:
+			first, held = *held, nil
+		default:
+			select {
+			case first = <-b.queue:
+			case <-b.stop:
+				select {
+				case first = <-b.queue:
+				default:
+					return
+				}
+			}
+		}
+		calls := []call[T, R]{first}
+		weight := b.weigh(first.item)
+	gather:
+		for weight < b.limit {
+			select {
+			case c := <-b.queue:
+				w := b.weigh(c.item)
+				if weight+w > b.limit {
+					held = &c
+					break gather
+				}
+				calls, weight = append(calls, c), weight+w
+			default:
+				break gather
+			}
+		}
+		items := make([]T, len(calls))
+		for i, c := range calls {
+			items[i] = c.item
+		}
+		results := b.flush(items)
+		for i, c := range calls {
+			c.answer <- results[i]
+		}
+	}
+}

@@ -1,0 +1,3 @@
+module github.com/usherhq/usher/services/acceptance
+
+go 1.26

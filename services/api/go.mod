@@ -1,0 +1,3 @@
+module github.com/usherhq/usher/services/api
+
+go 1.26

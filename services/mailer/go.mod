@@ -1,0 +1,3 @@
+module github.com/usherhq/usher/services/mailer
+
+go 1.26
