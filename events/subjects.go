@@ -1,9 +1,6 @@
 package events
 
-import (
-	"regexp"
-	"strings"
-)
+import "strings"
 
 // Streams of the pipeline.
 const (
@@ -42,16 +39,24 @@ const (
 	factAnyOutcome  = "outcome.*"
 	timerReminder   = "timer.reminder"
 	timerExpiry     = "timer.expiry"
-	patternOrg      = `[a-z0-9][a-z0-9_-]{0,62}`
 )
 
-var orgToken = regexp.MustCompile(`^` + patternOrg + `$`)
-
 // ValidOrganization reports whether s may name an organization: 1 to 63 of a-z, 0-9, _ and -, the first a letter or digit.
-func ValidOrganization(s string) bool { return orgToken.MatchString(s) }
+func ValidOrganization(s string) bool {
+	if s == "" || len(s) > 63 || s[0] == '_' || s[0] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
 
 // ValidApp reports whether s may name an upstream app; the rule is that of organizations.
-func ValidApp(s string) bool { return orgToken.MatchString(s) }
+func ValidApp(s string) bool { return ValidOrganization(s) }
 
 // RequestSubject is where an upstream app publishes InvitationRequested.
 func RequestSubject(app string) string { return RootRequests + "." + app }

@@ -2,6 +2,7 @@ package events
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -20,7 +21,18 @@ const (
 var ErrBadID = errors.New("not a valid identifier")
 
 // crockford is the alphabet of the TypeID text form: Crockford's base 32 in lower case.
-const crockford = "0123456789abcdefghjkmnpqrstvwxyz"
+const (
+	crockford = "0123456789abcdefghjkmnpqrstvwxyz"
+	idDigits  = 26
+)
+
+// digitValue is the value of each byte as a digit, or -1.
+var digitValue = func() (values [256]int8) {
+	for i := range values {
+		values[i] = int8(strings.IndexByte(crockford, byte(i)))
+	}
+	return values
+}()
 
 // NewInvitationID makes an identifier for an invitation: a TypeID over a UUIDv7.
 func NewInvitationID() string { return newID(PrefixInvitation) }
@@ -62,29 +74,17 @@ func derivedUUID(scope string, parts []string) uuid.UUID {
 
 // FormatID writes a UUID in the TypeID text form (TypeID specification v0.3): prefix, underscore, and 26 base-32 digits.
 func FormatID(prefix string, u uuid.UUID) string {
-	b := make([]byte, 0, len(prefix)+27)
-	b = append(b, prefix...)
+	b := make([]byte, 0, len(prefix)+1+idDigits)
 	if prefix != "" {
-		b = append(b, '_')
+		b = append(append(b, prefix...), '_')
 	}
-	// 128 bits in 26 digits of 5: the first digit carries only the top three bits.
-	for i := range 26 {
-		shift := 125 - 5*i
-		b = append(b, crockford[digit(u, shift)])
+	b = b[:len(b)+idDigits]
+	high, low := binary.BigEndian.Uint64(u[:8]), binary.BigEndian.Uint64(u[8:])
+	for i := range idDigits {
+		b[len(b)-1-i] = crockford[low&31]
+		high, low = high>>5, high<<59|low>>5
 	}
 	return string(b)
-}
-
-// digit reads the five bits of u whose lowest is bit shift, counted from the right.
-func digit(u uuid.UUID, shift int) byte {
-	var v byte
-	for bit := 4; bit >= 0; bit-- {
-		v <<= 1
-		if at := shift + bit; at < 128 {
-			v |= u[15-at/8] >> (at % 8) & 1
-		}
-	}
-	return v
 }
 
 // ParseID reads the TypeID text form back. It returns ErrBadID when the prefix is another, the length is off,
@@ -92,24 +92,25 @@ func digit(u uuid.UUID, shift int) byte {
 func ParseID(prefix, s string) (uuid.UUID, error) {
 	digits, ok := s, true
 	if prefix != "" {
-		digits, ok = strings.CutPrefix(s, prefix+"_")
+		if digits, ok = strings.CutPrefix(s, prefix); ok {
+			digits, ok = strings.CutPrefix(digits, "_")
+		}
 	}
-	if !ok || len(digits) != 26 || digits[0] > '7' {
-		return uuid.UUID{}, fmt.Errorf("%w: want %s_ and 26 digits", ErrBadID, prefix)
+	// 26 digits hold 130 bits, so the first may only use three of its five.
+	if !ok || len(digits) != idDigits || digits[0] > '7' {
+		return uuid.UUID{}, fmt.Errorf("%w: want %s and %d digits", ErrBadID, prefix, idDigits)
 	}
-	var u uuid.UUID
-	for i := range 26 {
-		v := strings.IndexByte(crockford, digits[i])
+	var high, low uint64
+	for i := range idDigits {
+		v := digitValue[digits[i]]
 		if v < 0 {
 			return uuid.UUID{}, fmt.Errorf("%w: digit %d is outside the alphabet", ErrBadID, i+1)
 		}
-		shift := 125 - 5*i
-		for bit := range 5 {
-			if at := shift + bit; at < 128 {
-				u[15-at/8] |= byte(v) >> bit & 1 << (at % 8)
-			}
-		}
+		high, low = high<<5|low>>59, low<<5|uint64(v)
 	}
+	var u uuid.UUID
+	binary.BigEndian.PutUint64(u[:8], high)
+	binary.BigEndian.PutUint64(u[8:], low)
 	return u, nil
 }
 

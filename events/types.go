@@ -32,7 +32,7 @@ const (
 type Data interface {
 	// EventType is the public name the body travels under.
 	EventType() Type
-	// Validate reports the first thing that makes the body unusable, as a *FieldError.
+	// Validate reports what makes the body unusable: a *FieldError, or FieldErrors where it is more than one thing.
 	Validate() error
 }
 
@@ -58,6 +58,8 @@ type InvitationRequested struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// RedirectURL is where the invitee goes after joining.
 	RedirectURL string `json:"redirect_url,omitempty"`
+	// SendAnyway is the explicit act by which an address is written to although it bounced, complained or unsubscribed.
+	SendAnyway bool `json:"send_anyway,omitempty"`
 
 	// Invitation is the invitation's id. This and all below are written by admission.
 	Invitation string `json:"invitation,omitempty"`
@@ -92,12 +94,18 @@ type InvitationRejected struct {
 	Fields []FieldError `json:"fields,omitempty"`
 }
 
+// Why a mail was sent.
+const (
+	PurposeInvitation = "invitation"
+	PurposeResend     = "resend"
+)
+
 // InvitationSent tells that the provider took the mail.
 type InvitationSent struct {
 	Invitation string `json:"invitation"`
 	// Generation is the link generation the mail carries.
 	Generation int `json:"generation"`
-	// Purpose is why the mail was sent: "invitation" or "resend".
+	// Purpose is one of the Purpose constants.
 	Purpose string `json:"purpose"`
 	// Intent is the ledger sequence of the event that asked for the mail.
 	Intent uint64 `json:"intent"`
@@ -110,6 +118,8 @@ type InvitationSent struct {
 type Delivery struct {
 	Invitation string `json:"invitation"`
 	Generation int    `json:"generation,omitempty"`
+	// Intent is the ledger sequence of the event that asked for the mail.
+	Intent uint64 `json:"intent,omitempty"`
 	// ProviderEvent is the provider's id of its report.
 	ProviderEvent string `json:"provider_event,omitempty"`
 	// OccurredAt is when it happened, by the provider's clock.
@@ -141,6 +151,8 @@ type InvitationResendRequested struct {
 	ExpiresAt time.Time `json:"expires_at"`
 	// By is the member's address hash or the API key that asked.
 	By string `json:"by,omitempty"`
+	// SendAnyway is the explicit act by which an address is written to although it bounced, complained or unsubscribed.
+	SendAnyway bool `json:"send_anyway,omitempty"`
 }
 
 // InvitationReminderDue is a timer: a reminder may be due. Its handler looks at the ledger and the clock again.
@@ -175,6 +187,7 @@ const (
 	RefusedWrongAccount = "wrong-account"
 	RefusedAuthority    = "inviter-lost-authority"
 	RefusedRole         = "role-gone"
+	RefusedMember       = "already-member"
 )
 
 // InvitationAcceptRefused tells that somebody holding the link was turned away.
@@ -186,6 +199,12 @@ type InvitationAcceptRefused struct {
 	Final bool `json:"final,omitempty"`
 }
 
+// Who accepts.
+const (
+	InviteeNew      = "new"      // somebody who is a member nowhere yet
+	InviteeExisting = "existing" // a member of some organization
+)
+
 // InvitationAccepted tells that the invitee said yes. Role, organization and address are not in it: they are in the record.
 type InvitationAccepted struct {
 	Invitation string `json:"invitation"`
@@ -194,7 +213,7 @@ type InvitationAccepted struct {
 	Person string `json:"person"`
 	// Name is how a new person wants to be called.
 	Name string `json:"name,omitempty"`
-	// Invitee is "new" or "existing".
+	// Invitee is one of the Invitee constants.
 	Invitee string `json:"invitee"`
 }
 

@@ -72,26 +72,55 @@ func New[T, R any](o Options[T], flush Flush[T, R]) *Batcher[T, R] {
 // Do hands one item in and waits for its result. It returns ctx's error when ctx ends first: the item may then still be
 // handled, so the outcome of such a call is unknown. It returns ErrClosed after Close.
 func (b *Batcher[T, R]) Do(ctx context.Context, item T) (R, error) {
-	var none R
-	c := call[T, R]{item: item, answer: make(chan Result[R], 1)}
+	answer, err := b.enter(ctx, item)
+	if err != nil {
+		var none R
+		return none, err
+	}
+	return b.await(ctx, answer)
+}
+
+func (b *Batcher[T, R]) enter(ctx context.Context, item T) (chan Result[R], error) {
 	select {
 	case <-b.stop:
-		return none, ErrClosed
+		return nil, ErrClosed
 	default:
 	}
+	c := call[T, R]{item: item, answer: make(chan Result[R], 1)}
 	select {
 	case b.queue <- c:
+		return c.answer, nil
 	case <-ctx.Done():
-		return none, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	case <-b.stop:
-		return none, ErrClosed
+		return nil, ErrClosed
 	}
+}
+
+func (b *Batcher[T, R]) await(ctx context.Context, answer chan Result[R]) (R, error) {
 	select {
-	case r := <-c.answer:
+	case r := <-answer:
 		return r.Value, r.Err
 	case <-ctx.Done():
+		var none R
 		return none, context.Cause(ctx)
 	}
+}
+
+// DoAll hands several items in at once, so that they share batches, and gives their results in order. Errors are those
+// of Do, item by item.
+func (b *Batcher[T, R]) DoAll(ctx context.Context, items []T) []Result[R] {
+	results := make([]Result[R], len(items))
+	answers := make([]chan Result[R], len(items))
+	for i, item := range items {
+		answers[i], results[i].Err = b.enter(ctx, item)
+	}
+	for i, answer := range answers {
+		if answer != nil {
+			results[i].Value, results[i].Err = b.await(ctx, answer)
+		}
+	}
+	return results
 }
 
 // Close lets what was handed in finish and refuses what comes later.

@@ -39,6 +39,7 @@ const (
 	Replaced            Code = "replaced"               // a newer e-mail was sent
 	AuthorityLost       Code = "inviter-lost-authority" // the inviter may no longer grant this role
 	RoleGone            Code = "role-gone"              // the role is not one any more
+	MethodNotAllowed    Code = "method-not-allowed"     // the route takes other methods
 	TooLarge            Code = "too-large"              // the body is larger than allowed
 	NotNow              Code = "not-now"                // a dependency is down; nothing was decided
 )
@@ -73,6 +74,7 @@ var kinds = map[Code]kind{
 	Replaced:            {http.StatusGone, "A newer e-mail was sent"},
 	AuthorityLost:       {http.StatusConflict, "The inviter may no longer grant this"},
 	RoleGone:            {http.StatusConflict, "The role no longer exists"},
+	MethodNotAllowed:    {http.StatusMethodNotAllowed, "Another method is needed"},
 	TooLarge:            {http.StatusRequestEntityTooLarge, "The request is too large"},
 	NotNow:              {http.StatusServiceUnavailable, "Not now"},
 }

@@ -1,3 +1,18 @@
 module github.com/usherhq/usher/services/api
 
-go 1.26
+go 1.26.0
+
+require (
+	github.com/usherhq/usher/events v0.0.0
+	github.com/usherhq/usher/pkg v0.0.0
+)
+
+require (
+	github.com/danielgtaylor/huma/v2 v2.37.2 // indirect
+	github.com/stretchr/testify v1.12.1 // indirect
+)
+
+replace (
+	github.com/usherhq/usher/events => ../../events
+	github.com/usherhq/usher/pkg => ../../pkg
+)

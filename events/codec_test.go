@@ -1,0 +1,168 @@
+package events_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/events/eventstest"
+)
+
+func TestEncodeRefusesWhatCouldNotBeReadBack(t *testing.T) {
+	cases := []struct {
+		want  string
+		spoil eventstest.Option
+	}{
+		{"there is no data", func(e *events.Event) { e.Data = nil }},
+		{"the attribute id is missing", func(e *events.Event) { e.ID = "" }},
+		{"the attribute source is missing", func(e *events.Event) { e.Source = "" }},
+		{"the attribute type does not go with data", func(e *events.Event) { e.Type = events.TypeInvitationSent }},
+		{"the attribute id has a control character", func(e *events.Event) { e.ID = "a\r\nNats-Msg-Id: b" }},
+		{"the attribute subject is not valid UTF-8", func(e *events.Event) { e.Subject = "a\xffb" }},
+		{"the attribute source is longer than 1000 bytes", func(e *events.Event) { e.Source = strings.Repeat("x", 1001) }},
+		{"the attribute correlationid has a control character", func(e *events.Event) { e.CorrelationID = "\x00" }},
+		{"the attribute causationid has a control character", func(e *events.Event) { e.CausationID = "a\u0085b" }},
+		{"the attribute time is outside the years", func(e *events.Event) { e.Time = time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC) }},
+		{"cannot be written as JSON", eventstest.With(func(d *events.InvitationExpired) { d.ExpiresAt = time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC) })},
+	}
+	for _, c := range cases {
+		_, _, err := events.Encode(eventstest.Of(events.TypeInvitationExpired, c.spoil))
+		if !errors.Is(err, events.ErrMalformed) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("want %q, got %v", c.want, err)
+		}
+	}
+}
+
+func TestEncodeTakesTheTypeFromTheData(t *testing.T) {
+	header, _, err := events.Encode(eventstest.Accepted(func(e *events.Event) { e.Type = "" }))
+	if err != nil || header["ce-type"][0] != string(events.TypeInvitationAccepted) {
+		t.Errorf("header %v, error %v", header, err)
+	}
+}
+
+func TestEncodeTakesBodiesByValueToo(t *testing.T) {
+	pointer := eventstest.Accepted()
+	value := eventstest.Accepted(func(e *events.Event) { e.Data = *e.Data.(*events.InvitationAccepted) })
+	eventstest.Check(t, value, eventstest.Same(pointer))
+}
+
+// A trace that is no header value is left out: it must neither break the message nor slip a header in.
+func TestEncodeLeavesABrokenTraceOut(t *testing.T) {
+	header, _, err := events.Encode(eventstest.Accepted(func(e *events.Event) {
+		e.TraceParent = "00-\r\nNats-Msg-Id: forged"
+		e.TraceState = strings.Repeat("a=1,", 1000)
+	}))
+	if err != nil || header["traceparent"] != nil || header["tracestate"] != nil {
+		t.Errorf("header %v, error %v", header, err)
+	}
+}
+
+// Tools that know W3C trace context and not CloudEvents read these two headers raw.
+func TestEncodeWritesTraceStateUnescaped(t *testing.T) {
+	header, _, err := events.Encode(eventstest.Accepted(func(e *events.Event) { e.TraceState = "a=50%, b=x y" }))
+	if err != nil || header["tracestate"][0] != "a=50%, b=x y" {
+		t.Errorf("header %v, error %v", header, err)
+	}
+}
+
+func TestAppendingToAHeaderLeavesTheOthersAlone(t *testing.T) {
+	header, _, err := events.Encode(eventstest.Accepted())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range header {
+		header[name] = append(header[name], "more")
+	}
+	for name, values := range header {
+		if len(values) != 2 || values[0] == "more" || values[1] != "more" {
+			t.Errorf("%s is %q", name, values)
+		}
+	}
+}
+
+// A refusal has to name the event it refuses.
+func TestDecodeGivesTheAttributesEvenWhenTheBodyIsBroken(t *testing.T) {
+	header, _, err := events.Encode(eventstest.Requested())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := events.Decode(header, []byte(`{"email":`), "requests.crm")
+	if !errors.Is(err, events.ErrMalformed) || e.ID != "order-4711" || e.Type != events.TypeInvitationRequested || e.Data != nil {
+		t.Errorf("event %v, error %v", e, err)
+	}
+}
+
+func TestDecodeNamesTheFieldAtFault(t *testing.T) {
+	_, err := events.Decode(nil, []byte(`{"metadata":{"order":"4711"},"role":["member"]}`), "requests.crm")
+	field, ok := errors.AsType[*events.FieldError](err)
+	if !ok || field.Location != "role" || field.Message != "is of type array, not string" {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Errors of Decode end up in logs and dead letters, where no address may be.
+func TestDecodeErrorsNeverRepeatAValue(t *testing.T) {
+	const secret = "new.person@example.org"
+	for _, body := range []string{
+		`{"email":{"new.person@example.org":1}}`,
+		`{"expires_at":"new.person@example.org"}`,
+		`{"send_anyway":"new.person@example.org"}`,
+		`"new.person@example.org"`,
+		`new.person@example.org`,
+		`{"new.person@example.org":NaN}`,
+	} {
+		_, err := events.Decode(nil, []byte(body), "requests.crm")
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+	for _, name := range []string{"ce-time", "ce-specversion", "ce-type", "content-type", "ce-datacontenttype"} {
+		_, err := events.Decode(map[string][]string{name: {secret}}, []byte(`{}`), "requests.crm")
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add("", "", "", "requests.crm", []byte(`{"organization":"acme","email":"a@example.org","role":"member"}`))
+	f.Add("1.0", "usher.invitation.sent.v1", "application/json", "", []byte(`{"invitation":"x","generation":1}`))
+	f.Add("1.0", "usher.membership.removed.v1", "application/json;charset=utf-8", "a.b", []byte(`{"metadata":{"a":"b"},"joined_at":"x"}`))
+	f.Add("", "", "application/cloudevents+json", "", []byte(`{"specversion":"1.0","id":"1","source":"/a","type":"usher.invitation.revoked.v1","data":{"by":"x"}}`))
+	f.Add("", "", "application/cloudevents+json", "", []byte(`{"specversion":"1.0","id":"1","source":"/a","type":"usher.invitation.revoked.v1","data_base64":"e30="}`))
+	f.Add("%31%2e0", `"usher.\invitation.sent.v1"`, "text/json", "invitations.a.inv_b.sent", []byte(`[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[`))
+	f.Add("1.0%", "%", "a/b;c", "memberships.acme.x", []byte("\xff\xfe{\x00}\x00"))
+	f.Fuzz(func(t *testing.T, version, typ, media, subject string, body []byte) {
+		header := map[string][]string{
+			"ce-specversion": {version}, "CE-Type": {typ}, "Content-Type": {media}, "ce-id": {subject, typ}, "ce-source": {media + "x"},
+		}
+		e, err := events.Decode(header, body, subject)
+		if err != nil {
+			if !errors.Is(err, events.ErrMalformed) && !errors.Is(err, events.ErrUnknownType) {
+				t.Fatalf("an error of no known kind: %v", err)
+			}
+			return
+		}
+		checkRoundTrip(t, e)
+	})
+}
+
+// checkRoundTrip proves that what was read can be written and read again, and is the same.
+func checkRoundTrip(t *testing.T, e events.Event) {
+	t.Helper()
+	_ = e.Data.Validate() // must not panic on anything that can be read
+	if e.ID == "" || e.Source == "" {
+		return // a bare message, which Encode refuses
+	}
+	header, body, err := events.Encode(e)
+	if err != nil {
+		t.Fatalf("what was read cannot be written: %v", err)
+	}
+	again, err := events.Decode(header, body, "")
+	if err != nil {
+		t.Fatalf("what was written cannot be read: %v", err)
+	}
+	eventstest.Check(t, again, eventstest.Same(e))
+}

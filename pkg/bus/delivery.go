@@ -1,0 +1,148 @@
+package bus
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+)
+
+// delivery is one message while it is ours: from its arrival until the broker was told what became of it.
+type delivery struct {
+	raw        *nats.Msg
+	message    *message.Message
+	cancel     context.CancelFunc
+	subject    string
+	stream     string
+	sequence   uint64
+	deliveries int
+	stored     time.Time
+
+	subscription *subscription
+	settled      atomic.Bool
+
+	// received is the decoded message, once the router's chain has come to it.
+	received *Received
+}
+
+// The answers to a delivery.
+var (
+	answerAck      = []byte("+ACK")
+	answerNak      = []byte("-NAK")
+	answerProgress = []byte("+WPI")
+)
+
+// nakAfter asks for the message again, at once or after a delay.
+func nakAfter(d time.Duration) []byte {
+	if d <= 0 {
+		return answerNak
+	}
+	return append(strconv.AppendInt([]byte(`-NAK {"delay": `), int64(d), 10), '}')
+}
+
+func (s *subscription) newDelivery(raw *nats.Msg) (*delivery, error) {
+	told, err := raw.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	d := &delivery{
+		subscription: s, raw: raw, subject: raw.Subject, stream: told.Stream, sequence: told.Sequence.Stream,
+		deliveries: int(told.NumDelivered), stored: told.Timestamp,
+	}
+	uuid, metadata := decodeHeader(raw.Header)
+	d.describe(metadata)
+	d.message = message.NewMessage(uuid, raw.Data)
+	d.message.Metadata = metadata
+	ctx, cancel := s.working, func() {}
+	if !s.direct { // a handler's chain ends its context itself
+		ctx, cancel = context.WithCancel(ctx)
+	}
+	d.cancel = cancel
+	d.message.SetContext(context.WithValue(ctx, deliveryKey{}, d))
+	return d, nil
+}
+
+// wait tells the broker what the message came to, for subscribers that say so by Ack and Nack.
+func (d *delivery) wait() {
+	select {
+	case <-d.message.Acked():
+		d.ack()
+	case <-d.message.Nacked():
+		d.nak(d.subscription.backoff(d.deliveries))
+	case <-d.subscription.working.Done():
+		d.nak(0)
+	}
+}
+
+// ack ends the delivery: the message is done. Of several calls of ack and nak the first counts.
+func (d *delivery) ack() { d.settle(answerAck, d.subscription.Confirm) }
+
+// nak ends the delivery: the message is wanted again, after a delay or at once.
+func (d *delivery) nak(after time.Duration) { d.settle(nakAfter(after), false) }
+
+func (d *delivery) settle(body []byte, confirm bool) {
+	if d.settled.Swap(true) {
+		return
+	}
+	if err := d.answer(body, confirm); err != nil {
+		d.subscription.log.Warn("the broker may not know what became of a message: it may come again",
+			"subject", d.subject, "sequence", d.sequence, "error", err)
+	}
+	d.cancel()
+	d.subscription.release(d)
+}
+
+func (d *delivery) answer(body []byte, confirm bool) error {
+	nc := d.subscription.nc
+	if confirm {
+		_, err := nc.Request(d.raw.Reply, body, callTimeout)
+		return err
+	}
+	return nc.Publish(d.raw.Reply, body)
+}
+
+type deliveryKey struct{}
+
+// deliveryOf finds the delivery behind a message that a Subscriber of this package emitted.
+func deliveryOf(m *message.Message) *delivery {
+	d, _ := m.Context().Value(deliveryKey{}).(*delivery)
+	return d
+}
+
+// holding is the set of deliveries that are ours.
+type holding struct {
+	mu  sync.Mutex
+	set map[*delivery]struct{}
+}
+
+func newHolding(size int) *holding { return &holding{set: make(map[*delivery]struct{}, size)} }
+
+func (h *holding) add(d *delivery) {
+	h.mu.Lock()
+	h.set[d] = struct{}{}
+	h.mu.Unlock()
+}
+
+func (h *holding) remove(d *delivery) {
+	h.mu.Lock()
+	delete(h.set, d)
+	h.mu.Unlock()
+}
+
+func (h *holding) len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.set)
+}
+
+func (h *holding) all() []*delivery {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.set))
+}

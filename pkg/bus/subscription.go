@@ -1,0 +1,452 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+var (
+	errStreamGone   = errors.New("the stream does not exist") // never created here: an empty one would hide the loss
+	errConsumerGone = errors.New("the consumer does not exist")
+	errSilent       = errors.New("the broker is silent")
+	errDisconnected = errors.New("there is no connection to the broker")
+	errStarting     = errors.New("the consumer is being looked up")
+	errStopping     = errors.New("the handler's time is over: the process is stopping")
+)
+
+const (
+	pullExpiry    = 30 * time.Second
+	pullHeartbeat = 5 * time.Second // of a request that nothing came for
+	requestPrefix = "$JS.API.CONSUMER.MSG.NEXT."
+	ackPrefix     = "$JS.ACK."
+	callTimeout   = 5 * time.Second
+	attachMax     = 5 * time.Second
+	// maxUnsettled bounds what one consumer may have handed out. Messages that wait for their next try count, so it must
+	// be far above what processes handle at once, or an outage's leftovers would block the good ones.
+	maxUnsettled = 100_000
+)
+
+// inspectEvery is how often the broker is asked about a consumer. Twice in a row without a word from it means it is lost.
+var inspectEvery = 10 * time.Second
+
+// subscription is one running consumer.
+//
+// It asks for exactly as many messages as it has room for, so that none waits unseen in a buffer while its AckWait runs. It
+// speaks the pull protocol itself rather than through the client's iterator, because that takes an empty message with a header
+// "Status" for a word of the broker: anybody who may publish could stop the iterator with one.
+type subscription struct {
+	Subscription
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	grace time.Duration
+	log   *slog.Logger
+	// direct: whoever gets a message calls ack or nak of its delivery, which saves the goroutine that waits for Ack and Nack.
+	direct bool
+
+	out      chan *message.Message
+	arrivals chan *nats.Msg
+	inbox    *nats.Subscription
+	room     chan struct{}    // something was settled
+	events   chan event       // what is rare
+	status   chan nats.Status // the connection came back
+	done     chan struct{}
+
+	fetching context.Context // ends with the first step of a stop
+	stop     context.CancelFunc
+	working  context.Context // ends with the second, and is the parent of every message's
+	abandon  context.CancelCauseFunc
+	held     *holding
+
+	// Only the loop touches these.
+	queue  []*delivery // arrived, not yet emitted
+	asked  int         // messages asked for that have not come
+	heard  bool        // the broker said something since the last inspection
+	missed int         // inspections since
+	losses int         // since the last message
+
+	origin   time.Time // when the stream was made that floor belongs to
+	floor    atomic.Uint64
+	last     atomic.Pointer[figures]
+	consumer atomic.Pointer[consumer]
+	trouble  atomic.Pointer[error]
+}
+
+// event is something that happens rarely; err tells a loss.
+type event struct{ err error }
+
+type consumer struct {
+	jetstream.Consumer
+	stream jetstream.Stream
+}
+
+// figures are what the broker tells about a consumer.
+type figures struct {
+	pending, unsettled, redelivering float64
+	oldest                           time.Time // when the oldest message that is not settled was stored; zero: none
+	troubled                         bool
+}
+
+func newSubscription(ctx context.Context, s *Subscriber, plan Subscription, log *slog.Logger) *subscription {
+	sub := &subscription{
+		Subscription: plan, nc: s.nc, js: s.js, grace: s.options.CloseGrace, log: log, direct: s.direct,
+		out: make(chan *message.Message), arrivals: make(chan *nats.Msg, plan.InFlight),
+		room: make(chan struct{}, 1), events: make(chan event, 1), done: make(chan struct{}),
+		held: newHolding(plan.InFlight),
+	}
+	sub.fetching, sub.stop = context.WithCancel(ctx)
+	sub.working, sub.abandon = context.WithCancelCause(context.WithoutCancel(ctx))
+	sub.fail(errStarting)
+	return sub
+}
+
+func (s *subscription) start() error {
+	if err := s.attach(); err != nil {
+		return err
+	}
+	var err error
+	if s.inbox, err = s.nc.Subscribe(s.nc.NewInbox(), s.receive); err != nil {
+		return fmt.Errorf("inbox: %w", err)
+	}
+	s.status = s.nc.StatusChanged(nats.CONNECTED)
+	go s.run()
+	go s.keepAlive()
+	go s.inspect()
+	return nil
+}
+
+// receive runs in the client's goroutine for the inbox.
+func (s *subscription) receive(m *nats.Msg) {
+	select {
+	case s.arrivals <- m:
+	case <-s.done:
+	}
+}
+
+// run is the loop that asks, receives and emits.
+func (s *subscription) run() {
+	defer s.finish()
+	for s.fetching.Err() == nil {
+		s.ask()
+		out, next := s.next()
+		select {
+		case out <- next:
+			s.emitted()
+		case m := <-s.arrivals:
+			s.arrived(m)
+		case <-s.room:
+		case <-s.status:
+			s.asked = 0 // requests die with the connection
+		case e := <-s.events:
+			s.inspected(e.err)
+		case <-s.fetching.Done():
+		}
+	}
+}
+
+// ask requests messages for the slots that are free, once they are worth a request: an eighth of all.
+func (s *subscription) ask() {
+	free := s.InFlight - s.asked - s.held.len()
+	if free < max(1, s.InFlight/8) {
+		return
+	}
+	body := make([]byte, 0, 80)
+	body = strconv.AppendInt(append(body, `{"batch":`...), int64(free), 10)
+	body = strconv.AppendInt(append(body, `,"expires":`...), int64(pullExpiry), 10)
+	body = strconv.AppendInt(append(body, `,"idle_heartbeat":`...), int64(pullHeartbeat), 10)
+	if err := s.nc.PublishRequest(requestPrefix+s.Stream+"."+s.Durable, s.inbox.Subject, append(body, '}')); err != nil {
+		s.lost(err)
+		return
+	}
+	s.asked += free
+}
+
+// next is the channel to emit on and the message to emit; a nil channel when there is none.
+func (s *subscription) next() (chan<- *message.Message, *message.Message) {
+	if len(s.queue) == 0 {
+		return nil, nil
+	}
+	return s.out, s.queue[0].message
+}
+
+func (s *subscription) emitted() {
+	d := s.queue[0]
+	s.queue[0] = nil
+	s.queue = s.queue[1:]
+	if !s.direct {
+		go d.wait()
+	}
+}
+
+// arrived takes in one message, or a word from the broker. Only the broker can publish to the inbox itself.
+func (s *subscription) arrived(m *nats.Msg) {
+	s.heard = true
+	if m.Subject == s.inbox.Subject {
+		s.told(m)
+		return
+	}
+	s.asked = max(0, s.asked-1)
+	d, err := s.newDelivery(m)
+	if err != nil { // not from a consumer: nobody waits for an answer
+		s.log.Warn("a message came that no consumer sent", "subject", m.Subject, "error", err)
+		return
+	}
+	s.losses = 0
+	s.held.add(d)
+	s.queue = append(s.queue, d)
+}
+
+// told reads what the broker says about a request.
+func (s *subscription) told(m *nats.Msg) {
+	status, description := m.Header.Get("Status"), strings.ToLower(m.Header.Get("Description"))
+	unsent, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
+	switch {
+	case status == "100": // a sign of life
+		s.losses = 0
+	case err == nil: // the request has ended, with so many not sent
+		s.asked = max(0, s.asked-unsent)
+	case status == "503", strings.Contains(description, "consumer deleted"):
+		s.lost(errConsumerGone)
+	default:
+		s.lost(fmt.Errorf("the broker answers %s %s", status, description))
+	}
+}
+
+// inspected takes in how an inspection went.
+func (s *subscription) inspected(err error) {
+	s.missed++
+	if s.heard {
+		s.heard, s.missed = false, 0
+	}
+	switch {
+	case err != nil:
+		s.lost(err)
+	case s.missed >= 2 && s.asked > 0 && s.nc.IsConnected():
+		s.lost(errSilent)
+	}
+}
+
+// lost looks the consumer up again, and makes it anew where it is gone, as often as it takes.
+func (s *subscription) lost(cause error) {
+	s.fail(cause)
+	s.log.Error("not consuming", "stream", s.Stream, "durable", s.Durable, "error", cause)
+	for {
+		delay := min(50*time.Millisecond<<min(s.losses, 10), attachMax)
+		s.losses++
+		if pause(s.fetching, delay) != nil {
+			return
+		}
+		err := s.attach()
+		if err == nil {
+			break
+		}
+		if err.Error() != s.healthy().Error() {
+			s.log.Error("still not consuming", "stream", s.Stream, "durable", s.Durable, "error", err)
+			s.fail(err)
+		}
+	}
+	s.asked, s.missed = 0, 0
+	s.log.Info("consuming again", "stream", s.Stream, "durable", s.Durable)
+}
+
+// attach finds or makes the consumer.
+func (s *subscription) attach() error {
+	ctx, cancel := context.WithTimeout(s.fetching, callTimeout)
+	defer cancel()
+	stream, err := s.js.Stream(ctx, s.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%w: %s", errStreamGone, s.Stream)
+	} else if err != nil {
+		return fmt.Errorf("stream %s: %w", s.Stream, err)
+	}
+	if made := stream.CachedInfo().Created; !made.Equal(s.origin) {
+		s.origin = made
+		s.floor.Store(0)
+	}
+	c, err := stream.CreateOrUpdateConsumer(ctx, s.consumerConfig(ctx, stream))
+	if err != nil {
+		return fmt.Errorf("consumer %s: %w", s.Durable, err)
+	}
+	s.consumer.Store(&consumer{c, stream})
+	s.trouble.Store(nil)
+	return nil
+}
+
+// consumerConfig is what the consumer should be. Where one starts can't be changed, so that of an existing one is kept. One that
+// was lost while we consumed starts after the last message that it was done with, not with the stream's first.
+func (s *subscription) consumerConfig(ctx context.Context, stream jetstream.Stream) jetstream.ConsumerConfig {
+	want := jetstream.ConsumerConfig{
+		Durable: s.Durable, FilterSubjects: s.Filters, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.AckWait,
+		MaxDeliver: -1, MaxAckPending: maxUnsettled, DeliverPolicy: s.Start,
+	}
+	floor := s.floor.Load()
+	if have, err := stream.Consumer(ctx, s.Durable); err == nil {
+		old := have.CachedInfo().Config
+		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = old.DeliverPolicy, old.OptStartSeq, old.OptStartTime
+	} else if floor > 0 {
+		want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor+1
+	}
+	return want
+}
+
+// release gives a delivery's slot back.
+func (s *subscription) release(d *delivery) {
+	s.held.remove(d)
+	select {
+	case s.room <- struct{}{}:
+	default:
+	}
+}
+
+// keepAlive tells the broker, for all messages that are ours, that they are being worked on.
+func (s *subscription) keepAlive() {
+	tick := time.NewTicker(s.AckWait / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			for _, d := range s.held.all() {
+				_ = d.answer(answerProgress, false) // the next one, or a redelivery, makes up for it
+			}
+		case <-s.done:
+			return
+		}
+	}
+}
+
+// inspect asks the broker about the consumer now and then.
+func (s *subscription) inspect() {
+	for pause(s.fetching, inspectEvery) == nil {
+		select {
+		case s.events <- event{err: s.look()}:
+		case <-s.fetching.Done():
+		}
+	}
+}
+
+// look keeps the consumer's figures, and returns an error when it is gone. That the broker did not answer is none: the
+// missing heartbeats tell.
+func (s *subscription) look() error {
+	ctx, cancel := context.WithTimeout(s.fetching, callTimeout)
+	defer cancel()
+	c := s.consumer.Load()
+	info, err := c.Info(ctx)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return errConsumerGone
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return errStreamGone
+	case err != nil:
+		return nil
+	}
+	s.floor.Store(info.AckFloor.Stream)
+	f := figures{pending: float64(info.NumPending), unsettled: float64(info.NumAckPending), redelivering: float64(info.NumRedelivered)}
+	if info.NumPending > 0 || info.NumAckPending > 0 {
+		f.oldest = s.oldest(ctx, c.stream, info.AckFloor.Stream+1)
+	}
+	s.last.Store(&f)
+	return nil
+}
+
+// oldest is when the first message from that sequence on was stored.
+func (s *subscription) oldest(ctx context.Context, stream jetstream.Stream, from uint64) (oldest time.Time) {
+	filters := s.Filters
+	if len(filters) == 0 {
+		filters = []string{">"}
+	}
+	for _, filter := range filters {
+		m, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(filter))
+		if err == nil && (oldest.IsZero() || m.Time.Before(oldest)) {
+			oldest = m.Time
+		}
+	}
+	return oldest
+}
+
+func (s *subscription) figures() (f figures) {
+	if last := s.last.Load(); last != nil {
+		f = *last
+	}
+	f.troubled = s.healthy() != nil
+	return f
+}
+
+func (s *subscription) fail(err error) { s.trouble.Store(&err) }
+
+func (s *subscription) healthy() error {
+	if err := s.trouble.Load(); err != nil {
+		return *err
+	}
+	if !s.nc.IsConnected() {
+		return errDisconnected
+	}
+	return nil
+}
+
+// finish is the stop. What was not emitted goes back at once; what was is waited for; then its contexts end.
+func (s *subscription) finish() {
+	defer close(s.done)
+	s.fail(ErrClosed)
+	s.nc.RemoveStatusListener(s.status)
+	s.drain()
+	for _, d := range s.queue {
+		d.nak(0)
+	}
+	close(s.out)
+	force := time.NewTimer(s.grace)
+	defer force.Stop()
+	for s.held.len() > 0 && s.working.Err() == nil {
+		select {
+		case <-s.room:
+		case <-force.C:
+			s.abandon(errStopping)
+		}
+	}
+	s.abandon(errStopping)
+	for _, d := range s.held.all() {
+		d.nak(0)
+	}
+	// The broker reads in order: once it has answered, it has every ack too.
+	if err := s.nc.FlushTimeout(callTimeout); err != nil && !s.nc.IsClosed() {
+		s.log.Warn("the last acks may not have arrived: their messages would be handled again", "error", err)
+	}
+}
+
+// drain gives up the inbox, and takes in what the broker had sent by then: left to AckWait, it would come again much later.
+func (s *subscription) drain() {
+	drained := make(chan struct{})
+	s.inbox.SetClosedHandler(func(string) { close(drained) })
+	if s.inbox.Drain() != nil {
+		return // no connection: nothing more can come
+	}
+	late := time.NewTimer(callTimeout)
+	defer late.Stop()
+	for {
+		select {
+		case m := <-s.arrivals:
+			s.arrivedLate(m)
+		case <-drained:
+			for len(s.arrivals) > 0 {
+				s.arrivedLate(<-s.arrivals)
+			}
+			return
+		case <-late.C:
+			return
+		}
+	}
+}
+
+func (s *subscription) arrivedLate(m *nats.Msg) {
+	if m.Subject != s.inbox.Subject {
+		s.arrived(m)
+	}
+}

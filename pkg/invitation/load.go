@@ -1,0 +1,57 @@
+package invitation
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/ledger"
+)
+
+// StateFacts are the facts that decide where an invitation stands.
+var StateFacts = []string{events.FactRequested, events.FactResend, events.FactSent, "outcome.*"}
+
+// Load reads an invitation from the ledger itself; ledger.ErrNotFound where there is none.
+func Load(ctx context.Context, l *ledger.Ledger, org, id string) (Record, error) {
+	r, err := load(ctx, l, org, id, StateFacts...)
+	if err == nil && r.Request == nil && r.Outcome == "" {
+		return r, ledger.ErrNotFound
+	}
+	return r, err
+}
+
+// Progress reads what came after the request: outcome, resends, mails. The record has no Request.
+func Progress(ctx context.Context, l *ledger.Ledger, org, id string) (Record, error) {
+	return load(ctx, l, org, id, StateFacts[1:]...)
+}
+
+func load(ctx context.Context, l *ledger.Ledger, org, id string, facts ...string) (Record, error) {
+	r := Record{ID: id, Organization: org}
+	records, err := l.Facts(ctx, org, id, facts...)
+	if err != nil {
+		return r, err
+	}
+	for _, stored := range records {
+		e, err := stored.Event()
+		if err != nil {
+			return r, fmt.Errorf("invitation %s: sequence %d: %w", id, stored.Sequence, err)
+		}
+		r.Apply(e, stored.Sequence, stored.Time)
+	}
+	return r, nil
+}
+
+// Find reads an invitation of which only the id is known; ledger.ErrNotFound where there is none.
+func Find(ctx context.Context, l *ledger.Ledger, id string) (Record, error) {
+	for _, fact := range []string{events.FactRequested, events.FactRejected} {
+		stored, err := l.Last(ctx, events.StreamInvitations, events.InvitationSubject(events.AnyOrganization, id, fact))
+		if err == nil {
+			org, _, _, _ := events.SplitInvitation(stored.Subject)
+			return Load(ctx, l, org, id)
+		}
+		if err != ledger.ErrNotFound {
+			return Record{}, err
+		}
+	}
+	return Record{}, ledger.ErrNotFound
+}

@@ -1,0 +1,393 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/brokertest"
+)
+
+func open(t *testing.T, b *brokertest.Broker) *Ledger {
+	t.Helper()
+	l, err := Open(t.Context(), b.Conn(t), Options{Durable: Durability{Declared: true}})
+	require.NoError(t, err)
+	t.Cleanup(l.Close)
+	return l
+}
+
+// fact makes a valid event of the ledger.
+func fact(t *testing.T, subject, id string) Message {
+	t.Helper()
+	m, err := Fact(subject, events.Event{
+		ID: events.NewEventID(), Source: "/test", Type: events.TypeInvitationDeclined, Subject: id, Time: time.Now(),
+		Data: &events.InvitationDeclined{Invitation: id},
+	})
+	require.NoError(t, err)
+	return m
+}
+
+func TestASecondOpenFindsTheStreamsAndTheSamePersonKey(t *testing.T) {
+	b := brokertest.Run(t)
+	first, second := open(t, b), open(t, b)
+	require.Len(t, first.PersonKey(), 32)
+	require.Equal(t, first.PersonKey(), second.PersonKey())
+	require.NoError(t, second.Ping(t.Context()))
+}
+
+func TestAWeakerStreamIsRefusedWithTheExactDifference(t *testing.T) {
+	weaken := map[string]func(*jetstream.StreamConfig){
+		"retention: is WorkQueue, needs Limits":               func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
+		"storage: is Memory, needs File":                      func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
+		"max age: is 1h0m0s, needs 9600h0m0s":                 func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
+		"duplicate window: is 1s, needs 20s":                  func(c *jetstream.StreamConfig) { c.Duplicates = time.Second },
+		"max messages: is 10, needs unlimited":                func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 },
+		"max bytes: is 1048576, needs unlimited":              func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 },
+		"max messages per subject: is 1, needs unlimited":     func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 },
+		"max message size: is 1024, needs unlimited":          func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1024 },
+		"allow direct get: is false, needs true":              func(c *jetstream.StreamConfig) { c.AllowDirect = false },
+		"allow atomic publish: is false, needs true":          func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false },
+		"allow message schedules: is false, needs true":       func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = false },
+		"no acknowledgements: is true, needs false":           func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false },
+		"subjects: is [invitations.*], needs [invitations.>]": func(c *jetstream.StreamConfig) { c.Subjects = []string{"invitations.*"} },
+		"republish: is true, needs false": func(c *jetstream.StreamConfig) {
+			c.RePublish = &jetstream.RePublish{Source: ">", Destination: "leak.>"}
+		},
+		"subject transform: is true, needs false": func(c *jetstream.StreamConfig) {
+			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: ">", Destination: "x.>"}
+		},
+	}
+	good := (&Ledger{options: Options{Replicas: 1, MaxAge: 9600 * time.Hour}}).streams()[1]
+	for difference, change := range weaken {
+		t.Run(difference, func(t *testing.T) {
+			t.Parallel()
+			b := brokertest.Run(t)
+			js, err := jetstream.New(b.Conn(t))
+			require.NoError(t, err)
+			c := good
+			change(&c)
+			_, err = js.CreateStream(t.Context(), c)
+			require.NoError(t, err)
+			_, err = Open(t.Context(), b.Conn(t), Options{Durable: Durability{Declared: true}})
+			require.ErrorContains(t, err, "stream INVITATIONS exists with weaker settings")
+			require.ErrorContains(t, err, difference)
+		})
+	}
+}
+
+func TestFewerReplicasAndALongRequestWindowAreWeaker(t *testing.T) {
+	l := &Ledger{options: Options{Replicas: 3, MaxAge: time.Hour}}
+	requests := l.streams()[0]
+	have := requests
+	have.Replicas, have.Duplicates = 1, time.Minute
+	require.Equal(t, []string{"replicas: is 1, needs 3", "duplicate window: is 1m0s, needs 100ms"}, Differences(have, requests))
+}
+
+func TestALazyBrokerIsRefused(t *testing.T) {
+	lazy := brokertest.Run(t, brokertest.Lazy())
+	_, err := Open(t.Context(), lazy.Conn(t), Options{Durable: Durability{MonitoringURL: lazy.MonitoringURL}})
+	require.ErrorContains(t, err, "sync_interval: always")
+
+	safe := brokertest.Run(t)
+	l, err := Open(t.Context(), safe.Conn(t), Options{Durable: Durability{MonitoringURL: safe.MonitoringURL}})
+	require.NoError(t, err)
+	l.Close()
+
+	_, err = Open(t.Context(), safe.Conn(t), Options{})
+	require.ErrorContains(t, err, "USHER_NATS_MONITORING_URL")
+
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	_, err = Open(t.Context(), safe.Conn(t), Options{Durable: Durability{MonitoringURL: other.URL}})
+	require.ErrorContains(t, err, "does not answer as nats-server does")
+}
+
+func TestOldServersAreRefused(t *testing.T) {
+	for version, ok := range map[string]bool{
+		"2.9.25": false, "2.12.12": false, "2.14.2": false, "2.14.3": true, "2.14.10": true, "2.15.2": true, "2.15.0-RC.1": true, "3.0.0": true, "": false, "dev": false,
+	} {
+		require.Equal(t, ok, newEnough(version), version)
+	}
+}
+
+func TestOneRefusedUnitNeverFailsItsNeighbours(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	taken := "invitations.acme.p0.timer.expiry"
+	_, err := l.Publish(t.Context(), events.StreamInvitations, fact(t, taken, "inv_0"))
+	require.NoError(t, err)
+
+	var units [][]Message
+	for i := range 200 {
+		id := events.NewInvitationID()
+		claim := fmt.Sprintf("invitations.acme.p%d.timer.expiry", i%100) // every claim twice, and p0 is taken
+		units = append(units, []Message{fact(t, events.InvitationSubject("acme", id, "requested"), id), fact(t, claim, id).Expecting(claim, 0)})
+	}
+	results := l.PublishAll(t.Context(), events.StreamInvitations, units)
+	sequences := map[uint64]bool{}
+	for i, r := range results {
+		if i == 0 || i >= 100 {
+			require.ErrorIs(t, r.Err, ErrConflict, i)
+			continue
+		}
+		require.NoError(t, r.Err, i)
+		require.False(t, sequences[r.Value])
+		sequences[r.Value] = true
+		last, err := l.Last(t.Context(), events.StreamInvitations, units[i][0].Subject)
+		require.NoError(t, err)
+		require.Equal(t, r.Value, last.Sequence)
+	}
+	state, err := l.State(t.Context(), events.StreamInvitations)
+	require.NoError(t, err)
+	require.EqualValues(t, 1+2*99, state.Messages)
+}
+
+func TestADuplicateIDIsToldApartFromItsNeighbours(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	id := events.NewInvitationID()
+	again := fact(t, events.InvitationSubject("acme", id, "sent"), id)
+	_, err := l.Publish(t.Context(), events.StreamInvitations, again)
+	require.NoError(t, err)
+	results := l.PublishAll(t.Context(), events.StreamInvitations, [][]Message{
+		{fact(t, events.InvitationSubject("acme", id, "reminded"), id)}, {again}, {fact(t, events.InvitationSubject("acme", id, "resend"), id)},
+	})
+	require.NoError(t, results[0].Err)
+	require.ErrorIs(t, results[1].Err, ErrDuplicate)
+	require.NoError(t, results[2].Err)
+}
+
+func TestOf64RacersOneOutcomeWins(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	id := events.NewInvitationID()
+	var won, lost sync.Map
+	var racers sync.WaitGroup
+	for i := range 64 {
+		m := fact(t, events.InvitationSubject("acme", id, []string{"outcome.accepted", "outcome.revoked"}[i%2]), id)
+		m = m.Expecting(events.OutcomeFilter("acme", id), 0).Stopping(events.ClaimSubject("acme", "nobody"))
+		racers.Go(func() {
+			if sequence, err := l.Publish(context.Background(), events.StreamInvitations, m); err == nil {
+				won.Store(i, sequence)
+			} else if errors.Is(err, ErrConflict) {
+				lost.Store(i, true)
+			}
+		})
+	}
+	racers.Wait()
+	require.Equal(t, 1, size(&won))
+	require.Equal(t, 63, size(&lost))
+}
+
+func size(m *sync.Map) (n int) {
+	m.Range(func(any, any) bool { n++; return true })
+	return n
+}
+
+func TestAnOutcomeStopsItsTimerInTheSameWrite(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	id, claim := events.NewInvitationID(), events.ClaimSubject("acme", "person")
+	due := events.InvitationSubject("acme", id, events.FactExpiryDue)
+	timer, err := Timer(claim, due, time.Now().Add(time.Hour), dueEvent(id))
+	require.NoError(t, err)
+	_, err = l.Publish(t.Context(), events.StreamInvitations, timer.Expecting(claim, 0))
+	require.NoError(t, err)
+
+	outcome := fact(t, events.InvitationSubject("acme", id, events.FactDeclined), id).Expecting(events.OutcomeFilter("acme", id), 0).Stopping(claim)
+	_, err = l.Publish(t.Context(), events.StreamInvitations, outcome)
+	require.NoError(t, err)
+	_, err = l.Last(t.Context(), events.StreamInvitations, claim)
+	require.ErrorIs(t, err, ErrNotFound)
+}
+
+func dueEvent(id string) events.Event {
+	return events.Event{
+		ID: events.NewEventID(), Source: "/test", Type: events.TypeInvitationExpiryDue, Subject: id, Time: time.Now(),
+		Data: &events.InvitationExpiryDue{Invitation: id, ExpiresAt: time.Now()},
+	}
+}
+
+func TestATimerFiresOnceAndNotEarlyAndGivesItsSubjectFree(t *testing.T) {
+	b := brokertest.Run(t)
+	l := open(t, b)
+	id, claim := events.NewInvitationID(), events.ClaimSubject("acme", "person")
+	due := events.InvitationSubject("acme", id, events.FactExpiryDue)
+	at := time.Now().Add(1500 * time.Millisecond)
+	moved, err := Timer(claim, due, at.Add(-time.Second), dueEvent(id))
+	require.NoError(t, err)
+	sequence, err := l.Publish(t.Context(), events.StreamInvitations, moved)
+	require.NoError(t, err)
+	timer, err := Timer(claim, due, at, dueEvent(id)) // moves the first one
+	require.NoError(t, err)
+	_, err = l.Publish(t.Context(), events.StreamInvitations, timer.Expecting(claim, sequence))
+	require.NoError(t, err)
+
+	var fired Record
+	require.Eventually(t, func() bool { fired, err = l.Last(t.Context(), events.StreamInvitations, due); return err == nil }, 10*time.Second, 20*time.Millisecond)
+	require.False(t, fired.Time.Before(at), "fired %s early", at.Sub(fired.Time))
+	e, err := fired.Event()
+	require.NoError(t, err)
+	require.Equal(t, events.TypeInvitationExpiryDue, e.Type)
+	_, err = l.Last(t.Context(), events.StreamInvitations, claim)
+	require.ErrorIs(t, err, ErrNotFound)
+	var times int
+	for _, err := range l.Scan(t.Context(), events.StreamInvitations, due, 1) {
+		require.NoError(t, err)
+		times++
+	}
+	require.Equal(t, 1, times)
+}
+
+func TestFactsOfManyCallersAreNotMixedUp(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	var ids []string
+	for range 100 {
+		id := events.NewInvitationID()
+		ids = append(ids, id)
+		_, err := l.Publish(t.Context(), events.StreamInvitations,
+			fact(t, events.InvitationSubject("acme", id, "requested"), id), fact(t, events.InvitationSubject("acme", id, "sent"), id))
+		require.NoError(t, err)
+	}
+	var readers sync.WaitGroup
+	answers := make([][]string, len(ids))
+	for i, id := range ids {
+		readers.Go(func() {
+			records, err := l.Facts(context.Background(), "acme", id, "requested", "sent", "outcome.*")
+			for _, r := range records {
+				answers[i] = append(answers[i], r.Subject)
+			}
+			if err != nil {
+				answers[i] = append(answers[i], err.Error())
+			}
+		})
+	}
+	readers.Wait()
+	for i, id := range ids {
+		slices.Sort(answers[i])
+		require.Equal(t, []string{events.InvitationSubject("acme", id, "requested"), events.InvitationSubject("acme", id, "sent")}, answers[i])
+	}
+}
+
+func TestScanGivesEverythingInOrder(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	id := events.NewInvitationID()
+	var units [][]Message
+	for range 1200 { // more than two pages
+		units = append(units, []Message{fact(t, events.InvitationSubject("acme", id, "refused"), id)})
+	}
+	for _, r := range l.PublishAll(t.Context(), events.StreamInvitations, units) {
+		require.NoError(t, r.Err)
+	}
+	next := uint64(1)
+	for r, err := range l.Scan(t.Context(), events.StreamInvitations, events.InvitationFilter("acme", id), 1) {
+		require.NoError(t, err)
+		require.Equal(t, next, r.Sequence)
+		next++
+	}
+	require.EqualValues(t, 1201, next)
+}
+
+func TestFollowHandsAFailedBatchOutAgainAndSurvivesALostConsumer(t *testing.T) {
+	b := brokertest.Run(t)
+	l := open(t, b)
+	ctx, stop := context.WithCancel(t.Context())
+	seen := make(chan uint64, 100)
+	failed := false
+	done := make(chan error)
+	go func() {
+		done <- l.Follow(ctx, Following{Stream: events.StreamInvitations, Durable: "test", Filters: []string{"invitations.>"}}, func(_ context.Context, records []Record) error {
+			if !failed {
+				failed = true
+				return errors.New("not this time")
+			}
+			for _, r := range records {
+				seen <- r.Sequence
+			}
+			return nil
+		})
+	}()
+	publish := func() uint64 {
+		id := events.NewInvitationID()
+		sequence, err := l.Publish(t.Context(), events.StreamInvitations, fact(t, events.InvitationSubject("acme", id, "refused"), id))
+		require.NoError(t, err)
+		return sequence
+	}
+	first := publish()
+	require.Equal(t, first, <-seen)
+	require.NoError(t, l.js.DeleteConsumer(t.Context(), events.StreamInvitations, "test"))
+	second := publish()
+	for sequence := range seen { // a consumer made anew starts from the beginning
+		if sequence == second {
+			break
+		}
+	}
+	stop()
+	require.NoError(t, <-done)
+}
+
+func TestWatchGivesWhatIsThereAndWhatComes(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	id := events.NewInvitationID()
+	for range 3 {
+		_, err := l.Publish(t.Context(), events.StreamMemberships, fact(t, events.MembershipSubject("acme", "p1"), id))
+		require.NoError(t, err)
+	}
+	seen := make(chan uint64, 10)
+	require.NoError(t, l.Watch(t.Context(), events.StreamMemberships, "memberships.>", func(r Record) { seen <- r.Sequence }))
+	require.EqualValues(t, 3, <-seen) // the last of the subject alone
+	_, err := l.Publish(t.Context(), events.StreamMemberships, fact(t, events.MembershipSubject("acme", "p2"), id))
+	require.NoError(t, err)
+	require.EqualValues(t, 4, <-seen)
+}
+
+func TestWithoutABrokerTheAnswerIsNotNow(t *testing.T) {
+	b := brokertest.Run(t)
+	l := open(t, b)
+	b.Stop()
+	require.Eventually(t, func() bool { return !l.nc.IsConnected() }, 10*time.Second, 10*time.Millisecond)
+	id := events.NewInvitationID()
+	_, err := l.Publish(t.Context(), events.StreamInvitations, fact(t, events.InvitationSubject("acme", id, "refused"), id))
+	require.ErrorContains(t, err, "not-now")
+	_, err = l.Facts(t.Context(), "acme", id, "requested")
+	require.ErrorContains(t, err, "not-now")
+}
+
+func TestABucketRefusesTheSecondWriter(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	bucket, err := l.Bucket(t.Context(), BucketOrganizations)
+	require.NoError(t, err)
+	revision, err := bucket.Create(t.Context(), "acme", []byte("1"))
+	require.NoError(t, err)
+	_, err = bucket.Create(t.Context(), "acme", []byte("2"))
+	require.ErrorIs(t, err, ErrConflict)
+	_, err = bucket.Update(t.Context(), "acme", []byte("2"), revision)
+	require.NoError(t, err)
+	_, err = bucket.Update(t.Context(), "acme", []byte("3"), revision)
+	require.ErrorIs(t, err, ErrConflict)
+}
+
+func BenchmarkPublishConcurrently(b *testing.B) {
+	broker := brokertest.Run(b)
+	l, err := Open(b.Context(), broker.Conn(b), Options{Durable: Durability{Declared: true}})
+	require.NoError(b, err)
+	defer l.Close()
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			id := events.NewInvitationID()
+			data := &events.InvitationDeclined{Invitation: id}
+			e := events.Event{ID: events.NewEventID(), Source: "/test", Type: data.EventType(), Subject: id, Time: time.Now(), Data: data}
+			m, _ := Fact(events.InvitationSubject("acme", id, "outcome.declined"), e)
+			if _, err := l.Publish(context.Background(), events.StreamInvitations, m.Expecting(events.OutcomeFilter("acme", id), 0)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

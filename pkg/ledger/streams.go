@@ -1,0 +1,180 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/problem"
+)
+
+// Buckets hold what must outlive the ledger's age and is no event.
+const (
+	BucketOrganizations = "organizations"
+	BucketAPIKeys       = "apikeys"
+	BucketSuppressions  = "suppressions"
+)
+
+const (
+	// requestsAge is how long an app's request may wait for an Usher that is down.
+	requestsAge = 7 * 24 * time.Hour
+	// requestsWindow is the smallest duplicate window the server allows: ids are the apps' own.
+	requestsWindow = 100 * time.Millisecond
+	// ledgerWindow is kept short, because every id in it costs the broker memory and nothing rests on it.
+	ledgerWindow = 20 * time.Second
+	// deadLettersAge bounds what nobody looks at.
+	deadLettersAge = 90 * 24 * time.Hour
+	// personKeyName cannot be an organization's: those start with a letter or digit.
+	personKeyName = "_person_key"
+)
+
+func (l *Ledger) streams() []jetstream.StreamConfig {
+	base := func(name, root, about string) jetstream.StreamConfig {
+		return jetstream.StreamConfig{
+			Name: name, Subjects: []string{root + ".>"}, Description: about,
+			Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Discard: jetstream.DiscardOld,
+			MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1, MaxConsumers: -1,
+			Replicas: l.options.Replicas, AllowDirect: true, AllowAtomicPublish: true, Duplicates: ledgerWindow,
+		}
+	}
+	requests := base(events.StreamRequests, events.RootRequests, "What upstream apps ask for")
+	requests.Subjects = []string{events.RootRequests + ".*"}
+	requests.MaxAge, requests.Duplicates = requestsAge, requestsWindow
+	invitations := base(events.StreamInvitations, events.RootInvitations, "The ledger: everything said about invitations")
+	invitations.MaxAge, invitations.AllowMsgSchedules, invitations.AllowRollup = l.options.MaxAge, true, true
+	memberships := base(events.StreamMemberships, events.RootMemberships, "The last message on a subject is the membership")
+	deadLetters := base(events.StreamDeadLetters, events.RootDeadLetters, "What could not be handled, and why")
+	deadLetters.MaxAge = deadLettersAge
+	return []jetstream.StreamConfig{requests, invitations, memberships, deadLetters}
+}
+
+func (l *Ledger) provision(ctx context.Context) error {
+	for _, want := range l.streams() {
+		_, err := l.js.CreateStream(ctx, want)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return fmt.Errorf("ledger: create stream %s: %w", want.Name, unavailable(err))
+		}
+		if err := l.checkStream(ctx, want); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{BucketOrganizations, BucketAPIKeys, BucketSuppressions} {
+		if err := l.provisionBucket(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Ledger) provisionBucket(ctx context.Context, name string) error {
+	want := jetstream.KeyValueConfig{Bucket: name, Storage: jetstream.FileStorage, Replicas: l.options.Replicas, History: 1}
+	_, err := l.js.CreateKeyValue(ctx, want)
+	if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
+		return fmt.Errorf("ledger: create bucket %s: %w", name, unavailable(err))
+	}
+	stream, err := l.js.Stream(ctx, "KV_"+name)
+	if err != nil {
+		return fmt.Errorf("ledger: bucket %s: %w", name, unavailable(err))
+	}
+	have := stream.CachedInfo().Config
+	var diff []string
+	differ(&diff, "storage", have.Storage, jetstream.FileStorage, have.Storage == jetstream.FileStorage)
+	differ(&diff, "replicas", have.Replicas, want.Replicas, have.Replicas >= want.Replicas)
+	differ(&diff, "max age", have.MaxAge, time.Duration(0), have.MaxAge == 0)
+	return weaker("bucket "+name, diff)
+}
+
+func (l *Ledger) checkStream(ctx context.Context, want jetstream.StreamConfig) error {
+	stream, err := l.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("ledger: stream %s is gone; it is not made anew by itself, because its messages would be missing silently", want.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("ledger: stream %s: %w", want.Name, unavailable(err))
+	}
+	return weaker("stream "+want.Name, Differences(stream.CachedInfo().Config, want))
+}
+
+// Differences lists every setting in which a stream promises less than wanted, as "name: is X, needs Y".
+func Differences(have, want jetstream.StreamConfig) []string {
+	var diff []string
+	unlimited := func(n int64) bool { return n <= 0 }
+	differ(&diff, "subjects", have.Subjects, want.Subjects, slices.Equal(have.Subjects, want.Subjects))
+	differ(&diff, "retention", have.Retention, want.Retention, have.Retention == want.Retention)
+	differ(&diff, "storage", have.Storage, want.Storage, have.Storage == want.Storage)
+	differ(&diff, "discard", have.Discard, want.Discard, have.Discard == want.Discard)
+	differ(&diff, "replicas", have.Replicas, want.Replicas, have.Replicas >= want.Replicas)
+	differ(&diff, "max messages", have.MaxMsgs, "unlimited", unlimited(have.MaxMsgs))
+	differ(&diff, "max bytes", have.MaxBytes, "unlimited", unlimited(have.MaxBytes))
+	differ(&diff, "max messages per subject", have.MaxMsgsPerSubject, "unlimited", unlimited(have.MaxMsgsPerSubject))
+	differ(&diff, "max message size", have.MaxMsgSize, "unlimited", unlimited(int64(have.MaxMsgSize)))
+	differ(&diff, "max age", have.MaxAge, want.MaxAge, have.MaxAge == 0 || want.MaxAge != 0 && have.MaxAge >= want.MaxAge)
+	differ(&diff, "duplicate window", have.Duplicates, want.Duplicates, windowFits(have, want))
+	differ(&diff, "no acknowledgements", have.NoAck, false, !have.NoAck)
+	differ(&diff, "sealed", have.Sealed, false, !have.Sealed)
+	differ(&diff, "allow direct get", have.AllowDirect, true, have.AllowDirect)
+	differ(&diff, "allow atomic publish", have.AllowAtomicPublish, true, have.AllowAtomicPublish)
+	differ(&diff, "allow message schedules", have.AllowMsgSchedules, want.AllowMsgSchedules, have.AllowMsgSchedules || !want.AllowMsgSchedules)
+	differ(&diff, "allow rollup", have.AllowRollup, want.AllowRollup, want.AllowRollup || !have.AllowRollup)
+	differ(&diff, "republish", have.RePublish != nil, false, have.RePublish == nil)
+	differ(&diff, "subject transform", have.SubjectTransform != nil, false, have.SubjectTransform == nil)
+	differ(&diff, "mirror or sources", have.Mirror != nil || len(have.Sources) > 0, false, have.Mirror == nil && len(have.Sources) == 0)
+	return diff
+}
+
+// windowFits: for requests a longer window lets one app's id swallow another's, for the rest a shorter one is weaker.
+func windowFits(have, want jetstream.StreamConfig) bool {
+	if want.Name == events.StreamRequests {
+		return have.Duplicates > 0 && have.Duplicates <= want.Duplicates
+	}
+	return have.Duplicates >= want.Duplicates
+}
+
+func differ(diff *[]string, name string, have, want any, ok bool) {
+	if !ok {
+		*diff = append(*diff, fmt.Sprintf("%s: is %v, needs %v", name, have, want))
+	}
+}
+
+func weaker(what string, diff []string) error {
+	if len(diff) == 0 {
+		return nil
+	}
+	return fmt.Errorf("ledger: %s exists with weaker settings (%s); mend it with the nats command line, it is never changed silently",
+		what, strings.Join(diff, "; "))
+}
+
+// ensurePersonKey reads the key of the person hash, or makes it where the ledger is new. Of several processes that start
+// at once, the first to create it wins.
+func (l *Ledger) ensurePersonKey(ctx context.Context) ([]byte, error) {
+	bucket, err := l.Bucket(ctx, BucketOrganizations)
+	if err != nil {
+		return nil, err
+	}
+	fresh := make([]byte, 32)
+	if _, err := rand.Read(fresh); err != nil {
+		return nil, fmt.Errorf("ledger: person key: %w", err)
+	}
+	_, err = bucket.Create(ctx, personKeyName, fresh)
+	if err != nil && !errors.Is(err, ErrConflict) {
+		return nil, err
+	}
+	entry, err := bucket.Get(ctx, personKeyName)
+	if err != nil {
+		return nil, err
+	}
+	if len(entry.Value) != len(fresh) {
+		return nil, problem.New(problem.NotNow, "the person key in bucket %s is damaged", BucketOrganizations)
+	}
+	return entry.Value, nil
+}

@@ -1,0 +1,69 @@
+package redisdb
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"time"
+)
+
+// Every key there is, with its lifetime. What stands in braces decides the slot in a cluster, so that the keys one script
+// touches are together. Nothing from outside becomes part of a key unless it was checked or hashed: a delimiter in it
+// would make one key out of two.
+
+// Lifetimes.
+const (
+	// tokenGrace is how long a token outlives its deadline, so that a late visitor is told "expired" from the index.
+	tokenGrace = 24 * time.Hour
+	// claimLife bounds a claim nobody settled; the ledger's "sent" is the lasting record.
+	claimLife = 48 * time.Hour
+	// leaseLife is how long a request may run before a repeat of it starts over: a dead process blocks nobody for longer.
+	leaseLife = time.Minute
+	// answerLife is how long the answer to an idempotent request is kept.
+	answerLife = 24 * time.Hour
+)
+
+// usher:token:<SHA-256 of the token> → "<org> <invitation>". Lives until a day after the deadline.
+func tokenKey(hash [sha256.Size]byte) string { return "usher:token:" + hex.EncodeToString(hash[:]) }
+
+// usher:claim:{<org>}:<invitation>:<generation>:<purpose> → "<nanoseconds> <owner>". Lives for claimLife, or until released.
+func claimKey(i Intent) string {
+	return "usher:claim:{" + i.Organization + "}:" + i.Invitation + ":" + strconv.Itoa(i.Generation) + ":" + i.Purpose
+}
+
+// usher:idempotency:<hash of scope and key> → the lease or the answer. Lives for leaseLife, then for answerLife.
+func idempotencyKey(scope, key string) string {
+	return "usher:idempotency:" + digest(strconv.Itoa(len(scope))+":"+scope+key)
+}
+
+// usher:webhook:<hash of the provider's token> → the nonce of whoever saw it first. Lives as long as the caller says.
+func webhookKey(token string) string { return "usher:webhook:" + digest(token) }
+
+// usher:organizations → set of the organizations that have views. Lives for good.
+const organizationsKey = "usher:organizations"
+
+// The views of one organization. They live for good, and are made again by a rebuild.
+type viewKeys struct{ prefix string }
+
+func keysOf(org string) viewKeys { return viewKeys{prefix: "usher:{" + org + "}:"} }
+
+// usher:{<org>}:invitations → hash of invitation → record.
+func (k viewKeys) invitations() string { return k.prefix + "invitations" }
+
+// usher:{<org>}:people → hash of person → their invitations, parted by spaces.
+func (k viewKeys) people() string { return k.prefix + "people" }
+
+// usher:{<org>}:counts → hash of combo → number of invitations.
+func (k viewKeys) counts() string { return k.prefix + "counts" }
+
+// usher:{<org>}:buckets → sorted set of "<bucket>:<combo>" for each index there is, by bucket.
+func (k viewKeys) buckets() string { return k.prefix + "buckets" }
+
+// usher:{<org>}:index:<bucket>:<combo> → sorted set of invitation by sequence.
+func (k viewKeys) index() string { return k.prefix + "index:" }
+
+// digest is a hash long enough that nobody finds two texts with the same one.
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:20])
+}

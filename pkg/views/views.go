@@ -1,0 +1,364 @@
+// Package views keeps the read side in Redis: every invitation's record, and the indexes that lists are read from.
+// It is built from the streams, in any order and any number of times, and can be thrown away.
+package views
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/coalesce"
+	"github.com/usherhq/usher/pkg/invitation"
+	"github.com/usherhq/usher/pkg/ledger"
+	"github.com/usherhq/usher/pkg/problem"
+	"github.com/usherhq/usher/pkg/redisdb"
+)
+
+// Views reads and writes the read side.
+type Views struct {
+	db     *redisdb.DB
+	ledger *ledger.Ledger
+	log    *slog.Logger
+	own    *coalesce.Batcher[invitation.Record, struct{}]
+	seen   recent
+}
+
+// New prepares the views; Run keeps them current.
+func New(db *redisdb.DB, l *ledger.Ledger, log *slog.Logger) *Views {
+	v := &Views{db: db, ledger: l, log: log}
+	v.own = coalesce.New(coalesce.Options[invitation.Record]{Limit: 256}, v.learn)
+	return v
+}
+
+// Close lets writes that were begun finish.
+func (v *Views) Close() { v.own.Close() }
+
+// invitationFacts are the facts that change a record; timers do not.
+var invitationFacts = []string{
+	events.FactRequested, events.FactSent, events.FactResend, events.FactReminded, events.FactRefused, "delivery.*", "outcome.*",
+}
+
+func invitationFilters() []string {
+	filters := make([]string, len(invitationFacts))
+	for i, fact := range invitationFacts {
+		filters[i] = events.InvitationSubject(events.AnyOrganization, "*", fact)
+	}
+	return filters
+}
+
+// Run follows the streams until ctx ends. Processes that run it at the same time share the work.
+func (v *Views) Run(ctx context.Context) error {
+	done := make(chan error, 2)
+	go func() {
+		done <- v.ledger.Follow(ctx, ledger.Following{Stream: events.StreamInvitations, Durable: "views", Filters: invitationFilters()}, v.Apply)
+	}()
+	go func() {
+		done <- v.ledger.Follow(ctx, ledger.Following{Stream: events.StreamMemberships, Durable: "views-memberships", Filters: []string{events.RootMemberships + ".>"}}, v.Apply)
+	}()
+	err := <-done
+	if second := <-done; err == nil {
+		err = second
+	}
+	return err
+}
+
+// Apply takes in stored events of either stream.
+func (v *Views) Apply(ctx context.Context, stored []ledger.Record) error {
+	fresh := stored[:0:0]
+	for _, s := range stored {
+		if !strings.HasPrefix(s.Subject, events.RootInvitations) || !v.seen.has(s.Sequence) {
+			fresh = append(fresh, s)
+		}
+	}
+	return v.merge(ctx, v.fold(fresh))
+}
+
+// fold adds events up to partial records, by organization.
+func (v *Views) fold(stored []ledger.Record) map[string]map[string]*invitation.Record {
+	partial := map[string]map[string]*invitation.Record{}
+	for _, s := range stored {
+		e, err := s.Event()
+		if err != nil { // an event of a newer version, or damage: the others go on
+			v.log.Error("an event cannot be read and is left out of the views", "subject", s.Subject, "sequence", s.Sequence, "error", err)
+			continue
+		}
+		org, id, ok := about(s.Subject, e)
+		if !ok {
+			continue
+		}
+		r := partial[org][id]
+		if r == nil {
+			r = &invitation.Record{ID: id, Organization: org}
+			if partial[org] == nil {
+				partial[org] = map[string]*invitation.Record{}
+			}
+			partial[org][id] = r
+		}
+		r.Apply(e, s.Sequence, s.Time)
+	}
+	return partial
+}
+
+func about(subject string, e events.Event) (org, id string, ok bool) {
+	if m, isMembership := e.Data.(*events.MembershipProvisioned); isMembership {
+		return m.Organization, m.Invitation, m.Invitation != ""
+	}
+	org, id, fact, ok := events.SplitInvitation(subject)
+	return org, id, ok && !strings.HasPrefix(fact, "timer.") && !strings.HasPrefix(fact, "due.")
+}
+
+// merge adds partial records to what Redis has, by compare and set: whoever is second reads again.
+func (v *Views) merge(ctx context.Context, partial map[string]map[string]*invitation.Record) error {
+	for org, records := range partial {
+		for len(records) > 0 {
+			left, err := v.mergeOnce(ctx, org, records)
+			if err != nil {
+				return err
+			}
+			records = left
+		}
+	}
+	return nil
+}
+
+func (v *Views) mergeOnce(ctx context.Context, org string, records map[string]*invitation.Record) (left map[string]*invitation.Record, err error) {
+	ids := make([]string, 0, len(records))
+	for id := range records {
+		ids = append(ids, id)
+	}
+	have, err := v.db.Records(ctx, org, ids)
+	if err != nil {
+		return nil, err
+	}
+	var changes []redisdb.Change
+	for i, id := range ids {
+		change, same, err := v.change(org, id, have[i], records[id])
+		if err != nil {
+			return nil, err
+		}
+		if !same {
+			changes = append(changes, change)
+		}
+	}
+	conflicts, err := v.db.Apply(ctx, org, changes)
+	if err != nil {
+		return nil, err
+	}
+	left = map[string]*invitation.Record{}
+	for _, i := range conflicts {
+		left[changes[i].ID] = records[changes[i].ID]
+	}
+	return left, nil
+}
+
+func (v *Views) change(org, id string, old []byte, add *invitation.Record) (redisdb.Change, bool, error) {
+	r := invitation.Record{ID: id, Organization: org}
+	if old != nil {
+		if err := json.Unmarshal(old, &r); err != nil { // garbage in Redis is written over: the ledger can fill it again
+			v.log.Error("a record in Redis cannot be read and is written anew", "invitation", id, "error", err)
+			r = invitation.Record{ID: id, Organization: org}
+		}
+	}
+	before := combo(&r)
+	if old == nil {
+		r = *add
+	} else {
+		r.Merge(*add)
+	}
+	now, err := json.Marshal(&r)
+	if err != nil {
+		return redisdb.Change{}, false, fmt.Errorf("views: %w", err)
+	}
+	c := redisdb.Change{ID: id, Old: old, New: now, OldCombo: before, NewCombo: combo(&r), Score: listed(&r)}
+	if r.Request != nil {
+		c.Person = r.Request.Person
+	}
+	return c, string(now) == string(old), nil
+}
+
+// listed is the place of a record in lists: the sequence of what made it.
+func listed(r *invitation.Record) uint64 {
+	if r.Requested != 0 {
+		return r.Requested
+	}
+	return r.OutcomeSeq // a rejected request never entered otherwise
+}
+
+// combo is the one index entry a record has: its status, delivery and role. A record whose request was not seen yet is in
+// no index.
+func combo(r *invitation.Record) string {
+	switch {
+	case r.Request != nil:
+		status := r.Outcome
+		if status == "" {
+			status = invitation.Pending
+		}
+		return join(status, r.DeliveryState(), r.Request.Role)
+	case r.Outcome == invitation.Rejected:
+		return join(r.Outcome, r.DeliveryState(), "")
+	}
+	return ""
+}
+
+func join(s invitation.Status, d invitation.Delivery, role string) string {
+	return string(s) + ":" + string(d) + ":" + role
+}
+
+// Learn takes in what this process has just published, so that its next list shows it. Redis being down is no error:
+// the stream brings it later.
+func (v *Views) Learn(ctx context.Context, partial ...invitation.Record) {
+	for _, result := range v.own.DoAll(ctx, partial) {
+		if result.Err != nil {
+			v.log.Warn("a view will be late", "error", result.Err)
+			return
+		}
+	}
+}
+
+func (v *Views) learn(items []invitation.Record) []coalesce.Result[struct{}] {
+	partial := map[string]map[string]*invitation.Record{}
+	for i := range items {
+		r := &items[i]
+		if partial[r.Organization] == nil {
+			partial[r.Organization] = map[string]*invitation.Record{}
+		}
+		if known := partial[r.Organization][r.ID]; known != nil {
+			known.Merge(*r)
+		} else {
+			partial[r.Organization][r.ID] = r
+		}
+	}
+	err := v.merge(context.Background(), partial)
+	results := make([]coalesce.Result[struct{}], len(items))
+	for i, r := range items {
+		results[i].Err = err
+		if err == nil {
+			v.seen.add(r.Requested)
+		}
+	}
+	return results
+}
+
+// Query says what a list is to show. Empty fields match all.
+type Query struct {
+	Status   invitation.Status
+	Delivery invitation.Delivery
+	Role     string
+	// Person is the hash of the address, where one is looked for.
+	Person string
+	// Limit is the most rows of a page; Cursor the place after which it begins.
+	Limit  int
+	Cursor string
+}
+
+// Page is one page of a list, newest first.
+type Page struct {
+	Records []invitation.Record
+	// Next is the cursor of the page after this one; empty on the last.
+	Next string
+}
+
+// List reads a page. It returns problem.Invalid for a cursor that is none and problem.NotNow while Redis is down.
+func (v *Views) List(ctx context.Context, org string, q Query) (Page, error) {
+	before, err := parseCursor(q.Cursor)
+	if err != nil {
+		return Page{}, err
+	}
+	if q.Person != "" {
+		return v.ofPerson(ctx, org, q)
+	}
+	entries, err := v.db.Page(ctx, org, q.matches, before, q.Limit+1)
+	if err != nil {
+		return Page{}, err
+	}
+	var p Page
+	if len(entries) > q.Limit {
+		entries = entries[:q.Limit]
+		p.Next = formatCursor(entries[q.Limit-1].Score)
+	}
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		ids[i] = e.ID
+	}
+	p.Records, err = v.records(ctx, org, ids)
+	return p, err
+}
+
+// ofPerson lists one address's invitations: few enough to be read whole.
+func (v *Views) ofPerson(ctx context.Context, org string, q Query) (Page, error) {
+	ids, err := v.db.PersonInvitations(ctx, org, q.Person)
+	if err != nil {
+		return Page{}, err
+	}
+	records, err := v.records(ctx, org, ids)
+	if err != nil {
+		return Page{}, err
+	}
+	var p Page
+	for _, r := range records {
+		if q.matches(combo(&r)) {
+			p.Records = append(p.Records, r)
+		}
+	}
+	newestFirst(p.Records)
+	return p, nil
+}
+
+func (q Query) matches(combo string) bool {
+	status, rest, _ := strings.Cut(combo, ":")
+	delivery, role, _ := strings.Cut(rest, ":")
+	return (q.Status == "" || status == string(q.Status)) && (q.Delivery == "" || delivery == string(q.Delivery)) && (q.Role == "" || role == q.Role)
+}
+
+func (v *Views) records(ctx context.Context, org string, ids []string) ([]invitation.Record, error) {
+	raw, err := v.db.Records(ctx, org, ids)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]invitation.Record, 0, len(raw))
+	for i, data := range raw {
+		var r invitation.Record
+		if data == nil || json.Unmarshal(data, &r) != nil {
+			v.log.Warn("an index names a record that is not there", "invitation", ids[i])
+			continue
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
+
+// Counts tells how many invitations of an organization stand where.
+func (v *Views) Counts(ctx context.Context, org string) (map[invitation.Status]int, error) {
+	combos, err := v.db.Counts(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	counts := map[invitation.Status]int{}
+	for c, n := range combos {
+		status, _, _ := strings.Cut(c, ":")
+		counts[invitation.Status(status)] += n
+	}
+	return counts, nil
+}
+
+func formatCursor(sequence uint64) string {
+	return base64.RawURLEncoding.EncodeToString([]byte("s" + strconv.FormatUint(sequence, 36)))
+}
+
+func parseCursor(cursor string) (uint64, error) {
+	if cursor == "" {
+		return 0, nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err == nil && len(raw) > 1 && raw[0] == 's' {
+		if sequence, err := strconv.ParseUint(string(raw[1:]), 36, 53); err == nil {
+			return sequence, nil
+		}
+	}
+	return 0, problem.Fields(events.FieldError{Location: "query.cursor", Message: "is not a cursor that a list gave out"})
+}

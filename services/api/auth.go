@@ -1,0 +1,83 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/address"
+	"github.com/usherhq/usher/pkg/apikeys"
+	"github.com/usherhq/usher/pkg/problem"
+)
+
+// caller is who makes a request: a machine by its key, and the member it acts for, where it does.
+type caller struct {
+	key apikeys.Key
+	// actor is the member's address and person their hash; both empty for the machine itself.
+	actor, person string
+}
+
+type callerKey struct{}
+
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
+}
+
+// authenticated lets requests with a known key through.
+func (s *Service) authenticated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok {
+			s.refuse(w, problem.New(problem.Unauthenticated, "Send \"Authorization: Bearer <API key>\"."))
+			return
+		}
+		key, err := s.Keys.Check(r.Context(), secret)
+		if err != nil {
+			s.refuse(w, err)
+			return
+		}
+		c := caller{key: key}
+		if as := r.Header.Get("Usher-Actor"); as != "" {
+			who, err := address.Parse(as)
+			if err != nil {
+				s.refuse(w, problem.Fields(events.FieldError{Location: "header.Usher-Actor", Message: err.Error()}))
+				return
+			}
+			c.actor, c.person = who.Stored, address.Person(s.Ledger.PersonKey(), who.Canonical)
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
+	})
+}
+
+// by names the caller in events.
+func (c caller) by() string {
+	if c.person != "" {
+		return c.person
+	}
+	return c.key.ID
+}
+
+// manages checks that the caller may read and manage an organization's invitations and members: the key must work for
+// it, and the member it acts for must be an owner or admin. It gives that member's role, the highest for a machine.
+func (s *Service) manages(ctx context.Context, org string) (role string, err error) {
+	c := callerOf(ctx)
+	if !c.key.May(org) {
+		return "", problem.New(problem.Forbidden, "This API key does not work for that organization.")
+	}
+	if _, err := s.Roster.Organization(ctx, org); err != nil {
+		return "", err
+	}
+	if c.person == "" {
+		return s.Roster.Roles().Owner(), nil
+	}
+	m, ok, err := s.Roster.Authority(ctx, org, c.person)
+	if err != nil {
+		return "", err
+	}
+	if !ok || !s.Roster.Roles().MayInvite(m.Role) {
+		return "", problem.New(problem.NoAuthority, "Only owners and admins of the organization may do this.")
+	}
+	return m.Role, nil
+}

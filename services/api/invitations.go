@@ -1,0 +1,549 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/address"
+	"github.com/usherhq/usher/pkg/admission"
+	"github.com/usherhq/usher/pkg/invitation"
+	"github.com/usherhq/usher/pkg/ledger"
+	"github.com/usherhq/usher/pkg/problem"
+	"github.com/usherhq/usher/pkg/redeem"
+	"github.com/usherhq/usher/pkg/telemetry"
+	"github.com/usherhq/usher/pkg/views"
+)
+
+// maxRows is the most invitations one bulk request may have.
+const maxRows = 1000
+
+// invite is the body of a request for one invitation.
+type invite struct {
+	Email       string            `json:"email" doc:"Address of the invitee."`
+	Role        string            `json:"role" doc:"Role the invitee will have."`
+	Name        string            `json:"name,omitempty" doc:"Name of the invitee, where it is known."`
+	Inviter     string            `json:"inviter,omitempty" doc:"Address of the member who invites; without it the API key does."`
+	Locale      string            `json:"locale,omitempty" doc:"Language of the mail, as BCP 47." example:"en"`
+	ExpiresIn   string            `json:"expires_in,omitempty" doc:"How long the invitation stays open: 5m to 8760h." example:"168h"`
+	Metadata    map[string]string `json:"metadata,omitempty" doc:"Handed on to the membership untouched."`
+	RedirectURL string            `json:"redirect_url,omitempty" doc:"Where the invitee goes after joining; the organization's policy must list its host."`
+	SendAnyway  bool              `json:"send_anyway,omitempty" doc:"Invite although the address bounced, complained or unsubscribed."`
+}
+
+// row is one row of a bulk request.
+type row struct {
+	invite
+	Organization string `json:"organization" doc:"Short name of the organization."`
+}
+
+func (i invite) requested(org string) events.InvitationRequested {
+	return events.InvitationRequested{
+		Organization: org, Email: i.Email, Role: i.Role, Name: i.Name, Inviter: i.Inviter, Locale: i.Locale, ExpiresIn: i.ExpiresIn,
+		Metadata: i.Metadata, RedirectURL: i.RedirectURL, SendAnyway: i.SendAnyway,
+	}
+}
+
+// request makes the admission request of the n-th invitation of this HTTP request.
+func (s *Service) request(ctx context.Context, asked events.InvitationRequested, n int) (admission.Request, error) {
+	c := callerOf(ctx)
+	if c.actor != "" {
+		if asked.Inviter != "" && !sameAddress(asked.Inviter, c.actor) {
+			return admission.Request{}, problem.New(problem.Forbidden, "Usher-Actor and inviter are different people.")
+		}
+		asked.Inviter = c.actor
+	}
+	r := admission.Request{InvitationRequested: asked, Key: &c.key, Source: source}
+	if key := idempotencyKeyOf(ctx); key != "" {
+		r.ID = events.DerivedInvitationID("http", c.key.ID, key, strconv.Itoa(n))
+	}
+	return r, nil
+}
+
+func sameAddress(a, b string) bool {
+	x, errA := address.Parse(a)
+	y, errB := address.Parse(b)
+	return errA == nil && errB == nil && x.Canonical == y.Canonical
+}
+
+type inviteInput struct {
+	Org  string `path:"org" doc:"Short name of the organization."`
+	Body invite
+}
+
+type acceptedOutput struct {
+	Location string `header:"Location"`
+	Body     invitation.Resource
+}
+
+func (s *Service) invite(ctx context.Context, in *inviteInput) (*acceptedOutput, error) {
+	if err := s.ready(); err != nil {
+		return nil, s.refusal(err, "")
+	}
+	request, err := s.request(ctx, in.Body.requested(in.Org), 0)
+	if err != nil {
+		return nil, s.refusal(err, "body.")
+	}
+	record, err := s.admission.Admit(ctx, request)
+	if err != nil {
+		return nil, s.refusal(err, "body.")
+	}
+	s.Views.Learn(ctx, record)
+	return s.accepted(record), nil
+}
+
+func (s *Service) accepted(record invitation.Record) *acceptedOutput {
+	return &acceptedOutput{Location: "/v1/invitations/" + record.ID, Body: record.Resource(s.Ledger.Now())}
+}
+
+type bulkInput struct {
+	RawBody []byte `contentType:"application/json"`
+}
+
+// rowsType is what the bulk route reads, for the OpenAPI document.
+var rowsType = reflect.TypeFor[struct {
+	Invitations []row `json:"invitations" minItems:"1" maxItems:"1000"`
+}]()
+
+// bulkBody is the body of a bulk request; its rows are read one by one, so that a bad one is refused alone.
+type bulkBody struct {
+	Invitations []json.RawMessage `json:"invitations"`
+}
+
+type bulkResult struct {
+	Status     int                  `json:"status" doc:"The HTTP status this row would have had alone."`
+	Invitation *invitation.Resource `json:"invitation,omitempty"`
+	Problem    *Problem             `json:"problem,omitempty"`
+}
+
+type bulkOutput struct {
+	Body struct {
+		Results []bulkResult `json:"results" doc:"One verdict a row, in order."`
+	}
+}
+
+func (s *Service) inviteMany(ctx context.Context, in *bulkInput) (*bulkOutput, error) {
+	if err := s.ready(); err != nil {
+		return nil, s.refusal(err, "")
+	}
+	var body bulkBody
+	if err := strictJSON(in.RawBody, &body); err != nil {
+		return nil, s.refusal(problem.New(problem.Malformed, "The body cannot be read: %s.", printable(err.Error())), "")
+	}
+	if n := len(body.Invitations); n == 0 || n > maxRows {
+		return nil, s.refusal(problem.Fields(events.FieldError{Location: "invitations", Message: fmt.Sprintf("must have 1 to %d rows, has %d", maxRows, n)}), "body.")
+	}
+	out := &bulkOutput{}
+	out.Body.Results = s.rows(ctx, body.Invitations)
+	return out, nil
+}
+
+func (s *Service) rows(ctx context.Context, raw []json.RawMessage) []bulkResult {
+	results := make([]bulkResult, len(raw))
+	refuse := func(i int, err error) {
+		p := s.refusal(err, fmt.Sprintf("body.invitations[%d].", i))
+		results[i] = bulkResult{Status: p.Status, Problem: p}
+	}
+	requests := make([]admission.Request, 0, len(raw))
+	at := make([]int, 0, len(raw))
+	for i, data := range raw {
+		var one row
+		if err := strictJSON(data, &one); err != nil {
+			refuse(i, problem.New(problem.Malformed, "The row cannot be read: %s.", printable(err.Error())))
+			continue
+		}
+		request, err := s.request(ctx, one.requested(one.Organization), i)
+		if err != nil {
+			refuse(i, err)
+			continue
+		}
+		requests, at = append(requests, request), append(at, i)
+	}
+	now := s.Ledger.Now()
+	var admitted []invitation.Record
+	for j, verdict := range s.admission.AdmitAll(ctx, requests) {
+		i := at[j]
+		if verdict.Err != nil {
+			refuse(i, verdict.Err)
+			continue
+		}
+		resource := verdict.Record.Resource(now)
+		results[i] = bulkResult{Status: http.StatusAccepted, Invitation: &resource}
+		admitted = append(admitted, verdict.Record)
+	}
+	s.Views.Learn(ctx, admitted...)
+	return results
+}
+
+type listInput struct {
+	Org      string              `path:"org"`
+	Status   invitation.Status   `query:"status" enum:"pending,accepted,declined,revoked,expired,rejected"`
+	Delivery invitation.Delivery `query:"delivery" enum:"queued,sent,deferred,delivered,bounced,complained"`
+	Email    string              `query:"email" doc:"Only invitations of this address."`
+	Role     string              `query:"role"`
+	Limit    int                 `query:"limit" minimum:"1" maximum:"200" default:"50"`
+	Cursor   string              `query:"cursor" doc:"next_cursor of the page before."`
+}
+
+type listOutput[T any] struct {
+	Link string `header:"Link"`
+	Body struct {
+		Items      []T    `json:"items"`
+		NextCursor string `json:"next_cursor,omitempty" doc:"Where the next page begins; absent on the last."`
+	}
+}
+
+func (s *Service) list(ctx context.Context, in *listInput) (*listOutput[invitation.Resource], error) {
+	if _, err := s.manages(ctx, in.Org); err != nil {
+		return nil, s.refusal(err, "")
+	}
+	q := views.Query{Status: in.Status, Delivery: in.Delivery, Role: in.Role, Limit: in.Limit, Cursor: in.Cursor}
+	if in.Email != "" {
+		who, err := address.Parse(in.Email)
+		if err != nil {
+			return nil, s.refusal(problem.Fields(events.FieldError{Location: "query.email", Message: err.Error()}), "")
+		}
+		q.Person = address.Person(s.Ledger.PersonKey(), who.Canonical)
+	}
+	page, err := s.Views.List(ctx, in.Org, q)
+	if err != nil {
+		return nil, s.refusal(err, "")
+	}
+	out := &listOutput[invitation.Resource]{}
+	out.Body.Items = make([]invitation.Resource, len(page.Records))
+	now := s.Ledger.Now()
+	for i := range page.Records {
+		out.Body.Items[i] = page.Records[i].Resource(now)
+	}
+	if out.Body.NextCursor = page.Next; page.Next != "" {
+		out.Link = nextLink(ctx, page.Next)
+	}
+	return out, nil
+}
+
+type idInput struct {
+	ID string `path:"id" doc:"Id of the invitation."`
+}
+
+type invitationOutput struct{ Body invitation.Resource }
+
+// find reads an invitation that the caller may manage. To others it is not there.
+func (s *Service) find(ctx context.Context, id string) (invitation.Record, string, error) {
+	missing := problem.New(problem.NotFound, "There is no such invitation.")
+	if !events.IsInvitationID(id) {
+		return invitation.Record{}, "", missing
+	}
+	record, err := invitation.Find(ctx, s.Ledger, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return record, "", missing
+	}
+	if err != nil {
+		return record, "", err
+	}
+	if record.Request == nil { // rejected at the bus door: the organization may not even exist
+		if c := callerOf(ctx); !c.key.May(record.Organization) || c.person != "" {
+			return record, "", missing
+		}
+		return record, s.Roster.Roles().Owner(), nil
+	}
+	role, err := s.manages(ctx, record.Organization)
+	if problem.Is(err, problem.Forbidden) || problem.Is(err, problem.NoAuthority) {
+		return record, "", missing
+	}
+	return record, role, err
+}
+
+func (s *Service) show(ctx context.Context, in *idInput) (*invitationOutput, error) {
+	record, _, err := s.find(ctx, in.ID)
+	if err != nil {
+		return nil, s.refusal(err, "")
+	}
+	if err := s.complete(ctx, &record); err != nil {
+		return nil, s.refusal(err, "")
+	}
+	return &invitationOutput{Body: record.Resource(s.Ledger.Now())}, nil
+}
+
+// complete adds what the deciding facts leave out: delivery, and what became of the acceptance.
+func (s *Service) complete(ctx context.Context, record *invitation.Record) error {
+	facts, err := s.Ledger.Facts(ctx, record.Organization, record.ID, "delivery.*", events.FactRefused)
+	if err != nil {
+		return err
+	}
+	for _, stored := range facts {
+		if e, err := stored.Event(); err == nil {
+			record.Apply(e, stored.Sequence, stored.Time)
+		}
+	}
+	if record.Outcome == invitation.Accepted && record.Request != nil {
+		place, err := s.Roster.Current(ctx, record.Organization, record.Request.Person)
+		if err != nil {
+			return err
+		}
+		for _, m := range []*events.Membership{place.Membership, place.Left} {
+			record.Provisioned = record.Provisioned || m != nil && m.Invitation == record.ID
+		}
+	}
+	return nil
+}
+
+// timelineEvent is one line of an invitation's history. It holds no address, name or secret.
+type timelineEvent struct {
+	Sequence uint64      `json:"sequence" doc:"Place in its stream."`
+	Time     time.Time   `json:"time" doc:"When it was stored."`
+	ID       string      `json:"id"`
+	Type     events.Type `json:"type"`
+	Source   string      `json:"source,omitempty"`
+	Subject  string      `json:"subject"`
+	Data     any         `json:"data"`
+}
+
+type timelineOutput struct {
+	Body struct {
+		Items []timelineEvent `json:"items"`
+	}
+}
+
+func (s *Service) timeline(ctx context.Context, in *idInput) (*timelineOutput, error) {
+	record, _, err := s.find(ctx, in.ID)
+	if err != nil {
+		return nil, s.refusal(err, "")
+	}
+	out := &timelineOutput{}
+	add := func(stream, filter string) error {
+		for stored, err := range s.Ledger.Scan(ctx, stream, filter, 1) {
+			if err != nil {
+				return err
+			}
+			e, err := stored.Event()
+			if err != nil {
+				continue
+			}
+			if m, ok := e.Data.(*events.MembershipProvisioned); ok && m.Invitation != record.ID {
+				continue
+			}
+			out.Body.Items = append(out.Body.Items, timelineEvent{
+				Sequence: stored.Sequence, Time: stored.Time, ID: e.ID, Type: e.Type, Source: e.Source, Subject: stored.Subject, Data: e.Data,
+			})
+		}
+		return nil
+	}
+	if err := add(events.StreamInvitations, events.InvitationFilter(record.Organization, record.ID)); err != nil {
+		return nil, s.refusal(err, "")
+	}
+	if record.Request != nil {
+		if err := add(events.StreamMemberships, events.MembershipSubject(record.Organization, record.Request.Person)); err != nil {
+			return nil, s.refusal(err, "")
+		}
+	}
+	return out, nil
+}
+
+type revokeInput struct {
+	ID   string `path:"id"`
+	Body struct {
+		Reason string `json:"reason,omitempty" maxLength:"500" doc:"Why; kept in the timeline."`
+	} `required:"false"`
+}
+
+func (s *Service) revoke(ctx context.Context, in *revokeInput) (*invitationOutput, error) {
+	record, role, err := s.find(ctx, in.ID)
+	if err != nil {
+		return nil, s.refusal(err, "")
+	}
+	if err := s.mayTouch(role, record); err != nil {
+		return nil, s.refusal(err, "")
+	}
+	if err := s.end(ctx, &record, in.Body.Reason); err != nil {
+		return nil, s.refusal(err, "")
+	}
+	return &invitationOutput{Body: record.Resource(s.Ledger.Now())}, nil
+}
+
+func (s *Service) mayTouch(role string, record invitation.Record) error {
+	if record.Request == nil {
+		return problem.New(problem.Ended, "The invitation was rejected.")
+	}
+	if !s.Roster.Roles().MayGrant(role, record.Request.Role) {
+		return problem.New(problem.RoleTooHigh, "The invitation is for a role above your own.")
+	}
+	return nil
+}
+
+// end revokes an invitation. Once it returns nil no accept succeeds and no mail leaves any more.
+func (s *Service) end(ctx context.Context, record *invitation.Record, reason string) error {
+	if status := record.StatusAt(s.Ledger.Now()); status != invitation.Pending && status != invitation.Revoked {
+		return hasEnded(status)
+	}
+	if record.Outcome == "" {
+		won, err := redeem.End(ctx, s.Ledger, record, events.FactRevoked, events.Event{
+			Source: source, CausationID: record.ID, Data: &events.InvitationRevoked{Invitation: record.ID, By: callerOf(ctx).by(), Reason: reason},
+		})
+		if err != nil {
+			return err
+		}
+		if !won && record.Outcome != invitation.Revoked {
+			return hasEnded(record.Outcome)
+		}
+		s.Views.Learn(ctx, *record)
+	}
+	// A mailer that read the ledger before the revoke may be about to send: wait until its claim is gone.
+	return s.mailSettled(ctx, record.ID)
+}
+
+func hasEnded(status invitation.Status) error {
+	return problem.New(problem.Ended, "The invitation has ended: it is %s.", status)
+}
+
+type resendInput struct {
+	ID   string `path:"id"`
+	Body struct {
+		Rotate     bool `json:"rotate,omitempty" doc:"Mail a new link; the one before then says that a newer e-mail was sent."`
+		SendAnyway bool `json:"send_anyway,omitempty" doc:"Write although the address bounced, complained or unsubscribed."`
+	} `required:"false"`
+}
+
+func (s *Service) resend(ctx context.Context, in *resendInput) (*acceptedOutput, error) {
+	if err := s.ready(); err != nil {
+		return nil, s.refusal(err, "")
+	}
+	record, role, err := s.find(ctx, in.ID)
+	if err == nil {
+		err = s.mayTouch(role, record)
+	}
+	if err == nil {
+		err = s.complete(ctx, &record)
+	}
+	if err != nil {
+		return nil, s.refusal(err, "")
+	}
+	status := record.StatusAt(s.Ledger.Now())
+	switch {
+	case status == invitation.Pending && record.Mail != invitation.Bounced && record.Mail != invitation.Complained:
+		err = s.sendAgain(ctx, &record, in.Body.Rotate, in.Body.SendAnyway)
+	case status == invitation.Pending || status == invitation.Expired:
+		record, err = s.replace(ctx, record, in.Body.SendAnyway)
+	default:
+		err = hasEnded(status)
+	}
+	if err != nil {
+		return nil, s.refusal(err, "body.")
+	}
+	s.Views.Learn(ctx, record)
+	return s.accepted(record), nil
+}
+
+// maxGeneration is what fits the token's one byte.
+const maxGeneration = 255
+
+// sendAgain asks for another mail of an open invitation and moves its deadline, in one write with its timer.
+func (s *Service) sendAgain(ctx context.Context, record *invitation.Record, rotate, anyway bool) error {
+	if sup, ok := s.Suppressions.Get(record.Request.Person); ok && !anyway {
+		return problem.New(problem.Suppressed, "That address is not written to: %s since %s.", sup.Reason, sup.Since.Format(time.DateOnly))
+	}
+	claim := events.ClaimSubject(record.Organization, record.Request.Person)
+	for range 4 {
+		held, err := s.Ledger.Last(ctx, events.StreamInvitations, claim)
+		if errors.Is(err, ledger.ErrNotFound) {
+			return hasEnded(invitation.Expired)
+		}
+		if err != nil {
+			return err
+		}
+		asked := &events.InvitationResendRequested{
+			Invitation: record.ID, Generation: record.Generation, By: callerOf(ctx).by(), SendAnyway: anyway,
+			ExpiresAt: s.Ledger.Now().Add(record.Request.ExpiresAt.Sub(record.RequestedAt).Round(time.Second)),
+		}
+		if rotate && asked.Generation < maxGeneration {
+			asked.Generation++
+		}
+		if asked.ExpiresAt.Before(record.Deadline) {
+			asked.ExpiresAt = record.Deadline // a resend never takes time away
+		}
+		e := events.Event{
+			ID: events.NewEventID(), Source: source, Type: asked.EventType(), Subject: record.ID, Time: s.Ledger.Now(),
+			CorrelationID: record.ID, CausationID: record.ID, Data: asked,
+		}
+		telemetry.Inject(ctx, &e)
+		unit, err := resendUnit(e, record, asked.ExpiresAt, held.Sequence)
+		if err != nil {
+			return err
+		}
+		sequence, err := s.Ledger.Publish(ctx, events.StreamInvitations, unit...)
+		if err == nil {
+			record.Apply(e, sequence, e.Time)
+			return nil
+		}
+		if !errors.Is(err, ledger.ErrConflict) {
+			return err
+		}
+		if *record, err = invitation.Load(ctx, s.Ledger, record.Organization, record.ID); err != nil {
+			return err
+		}
+		if status := record.StatusAt(s.Ledger.Now()); status != invitation.Pending {
+			return hasEnded(status)
+		}
+	}
+	return problem.New(problem.Conflict, "The invitation is being changed by others; try again.")
+}
+
+func resendUnit(e events.Event, record *invitation.Record, deadline time.Time, held uint64) ([]ledger.Message, error) {
+	asked, err := ledger.Fact(events.InvitationSubject(record.Organization, record.ID, events.FactResend), e)
+	if err != nil {
+		return nil, err
+	}
+	timer, err := admission.ExpiryTimer(e, record.Organization, record.Request.Person, deadline)
+	if err != nil {
+		return nil, err
+	}
+	return []ledger.Message{asked, timer.Expecting(events.ClaimSubject(record.Organization, record.Request.Person), held)}, nil
+}
+
+// replace makes a new invitation of one that expired or bounced.
+func (s *Service) replace(ctx context.Context, old invitation.Record, anyway bool) (invitation.Record, error) {
+	if old.Outcome == "" && old.StatusAt(s.Ledger.Now()) == invitation.Pending {
+		if err := s.end(ctx, &old, "replaced by a new invitation"); err != nil {
+			return old, err
+		}
+	}
+	asked := *old.Request
+	asked.ExpiresIn = old.Request.ExpiresAt.Sub(old.RequestedAt).Round(time.Minute).String()
+	asked.SendAnyway = anyway || asked.SendAnyway
+	asked.Replaces = old.ID
+	if asked.InviterPerson == "" {
+		asked.Inviter = "" // an API key invited; this one does now
+	}
+	request, err := s.request(ctx, asked, 0)
+	if err != nil {
+		return old, err
+	}
+	return s.admission.Admit(ctx, request)
+}
+
+func nextLink(ctx context.Context, cursor string) string {
+	u, ok := ctx.Value(urlKey{}).(string)
+	if !ok {
+		return ""
+	}
+	path, query, _ := strings.Cut(u, "?")
+	kept := []string{"cursor=" + cursor}
+	for _, pair := range strings.Split(query, "&") {
+		if pair != "" && !strings.HasPrefix(pair, "cursor=") {
+			kept = append(kept, pair)
+		}
+	}
+	return "<" + path + "?" + strings.Join(kept, "&") + `>; rel="next"`
+}
+
+type urlKey struct{}
+
+var _ huma.StatusError = (*Problem)(nil)

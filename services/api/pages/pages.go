@@ -1,0 +1,118 @@
+// Package pages shows invitees their invitation: server-rendered pages that work without script, on which nothing happens
+// until a person takes a step that names what it is about.
+package pages
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/usherhq/usher/pkg/clock"
+	"github.com/usherhq/usher/pkg/problem"
+	"github.com/usherhq/usher/pkg/redeem"
+	"github.com/usherhq/usher/pkg/roster"
+)
+
+// Redeemer opens links. Lookup changes nothing, and gives the preview along with its refusal where a link has ended.
+// Errors are those of redeem.Redeemer.
+type Redeemer interface {
+	Lookup(ctx context.Context, token string) (redeem.Preview, error)
+	Accept(ctx context.Context, token, name string) (redeem.Success, error)
+	Decline(ctx context.Context, token, reason string) (redeem.Preview, error)
+}
+
+// Members tells who is a member, so that the page knows when setting up has ended.
+type Members interface {
+	Member(organization, person string) (roster.Member, bool)
+}
+
+// Unsubscriber stops mails to the address that an unsubscribe link was mailed to. Both methods return problem.NotFound
+// for a link that leads nowhere; CheckUnsubscribe changes nothing.
+type Unsubscriber interface {
+	CheckUnsubscribe(token string) error
+	Unsubscribe(ctx context.Context, token string) error
+}
+
+// Options are what the pages work with.
+type Options struct {
+	Redeemer     Redeemer
+	Unsubscriber Unsubscriber
+	// Members is asked after an acceptance; nil: the page goes by the invitation's own record.
+	Members Members
+	// PublicURL is the base of every link. Where it is https, the cookie is Secure and bound to its host.
+	PublicURL string
+	Logger    *slog.Logger
+	Clock     clock.Clock
+}
+
+// Pages serves /i/{token}, /join, /unsubscribe/{token} and /assets/.
+type Pages struct {
+	Options
+	mux    *http.ServeMux
+	cookie cookie
+	base   string // the path of PublicURL, before every path of ours
+}
+
+// New prepares the pages.
+func New(o Options) *Pages {
+	public, err := url.Parse(o.PublicURL)
+	if err != nil {
+		public = &url.URL{} // settings refuse such a URL long before
+	}
+	p := &Pages{Options: o, mux: http.NewServeMux(), base: strings.TrimRight(public.EscapedPath(), "/")}
+	p.cookie = newCookie(public.Scheme == "https")
+	p.mux.HandleFunc("GET /i/{token}", p.enter)
+	p.mux.HandleFunc("GET /join", p.join)
+	p.mux.HandleFunc("POST /join", p.answer)
+	p.mux.HandleFunc("GET /unsubscribe/{token}", p.askUnsubscribe)
+	p.mux.HandleFunc("POST /unsubscribe/{token}", p.unsubscribe)
+	p.mux.HandleFunc("GET /assets/{name}", serveAsset)
+	return p
+}
+
+// policy allows what these pages load and nothing else: no script at all, no frame around them, forms to this host only.
+const policy = "default-src 'self'; script-src 'none'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+// ServeHTTP implements http.Handler.
+func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", policy)
+	h.Set("Referrer-Policy", "no-referrer") // the address may hold a token
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Robots-Tag", "noindex")
+	h.Set("X-Content-Type-Options", "nosniff")
+	p.mux.ServeHTTP(w, r)
+}
+
+// maxForm is how many bytes a form may have: several times what ours can fill.
+const maxForm = 16 << 10
+
+// readForm reads a posted form of either encoding. Where it cannot, it answers and reports false.
+func (p *Pages) readForm(w http.ResponseWriter, r *http.Request) bool {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	err := r.ParseMultipartForm(maxForm)
+	if err == nil || errors.Is(err, http.ErrNotMultipart) && r.PostForm != nil {
+		return true
+	}
+	status := http.StatusBadRequest
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		status = http.StatusRequestEntityTooLarge
+	}
+	p.render(w, status, "unreadable", view{})
+	return false
+}
+
+// refuse shows the page that goes with a refusal.
+func (p *Pages) refuse(w http.ResponseWriter, err error, v view) {
+	e := problem.As(err)
+	page, ok := ends[e.Code]
+	if !ok {
+		e, page = problem.As(errors.Join(errUnforeseen, err)), "notnow"
+		e = &problem.Error{Code: problem.NotNow, RetryAfter: e.RetryAfter, Cause: err}
+	}
+	p.later(w, e)
+	p.render(w, e.Status(), page, v)
+}

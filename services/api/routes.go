@@ -1,0 +1,155 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/problem"
+	"github.com/usherhq/usher/pkg/telemetry"
+	"github.com/usherhq/usher/services/api/docs"
+	"github.com/usherhq/usher/services/api/pages"
+)
+
+// routes is every route there is.
+func (s *Service) routes() http.Handler {
+	mux := http.NewServeMux()
+	s.operations(mux)
+
+	invitee := pages.New(pages.Options{Redeemer: s.redeemer, Unsubscriber: s, PublicURL: s.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now})
+	mux.Handle("/i/{token}", invitee)
+	mux.Handle("/join", invitee)
+	mux.Handle("/unsubscribe/{token}", invitee)
+	mux.Handle("/assets/", invitee)
+
+	mux.HandleFunc("POST /webhooks/mailgun", s.mailgunWebhook)
+
+	mux.HandleFunc("GET /livez", s.livez)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{}))
+	mux.Handle("/docs/", http.StripPrefix("/docs", docs.Handler()))
+	mux.Handle("GET /docs", http.RedirectHandler("/docs/", http.StatusMovedPermanently))
+	mux.HandleFunc("GET /asyncapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/yaml")
+		_, _ = w.Write(events.AsyncAPI)
+	})
+	if s.Outbox != nil {
+		mux.Handle("/outbox", s.Outbox)
+		mux.Handle("/outbox/", s.Outbox)
+	}
+	return s.outer(mux)
+}
+
+// operations registers what stands in the OpenAPI document.
+func (s *Service) operations(outer *http.ServeMux) {
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("Usher", "v1")
+	config.Info.Description = "Invite people to organizations. Events of every step travel on NATS; see /asyncapi.yaml."
+	config.DocsPath, config.SchemasPath, config.OpenAPIPath = "", "", "/openapi"
+	config.CreateHooks = nil // no $schema field in every answer
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key."}}
+	api := humago.New(mux, config)
+	huma.DefaultArrayNullable = false
+
+	register(api, http.MethodPut, "/v1/organizations/{org}", "Create or change an organization", s.putOrganization, 200, 201, 403, 422)
+	register(api, http.MethodPost, "/v1/organizations/{org}/invitations", "Invite one person", s.invite, 202, 403, 404, 409, 422)
+	register(api, http.MethodPost, "/v1/invitations", "Invite up to 1000 people", s.inviteMany, 200, 422)
+	register(api, http.MethodGet, "/v1/organizations/{org}/invitations", "List invitations, newest first", s.list, 200, 403, 404)
+	register(api, http.MethodGet, "/v1/invitations/{id}", "Show an invitation", s.show, 200, 404)
+	register(api, http.MethodGet, "/v1/invitations/{id}/events", "Show an invitation's timeline", s.timeline, 200, 404)
+	register(api, http.MethodPost, "/v1/invitations/{id}/resend", "Mail an invitation again", s.resend, 202, 404, 409)
+	register(api, http.MethodPost, "/v1/invitations/{id}/revoke", "Take an invitation back", s.revoke, 200, 404, 409)
+	register(api, http.MethodGet, "/v1/organizations/{org}/members", "List members", s.members, 200, 403, 404)
+	register(api, http.MethodPatch, "/v1/organizations/{org}/members/{person}", "Change a member's role", s.changeMember, 200, 403, 404, 409)
+	register(api, http.MethodDelete, "/v1/organizations/{org}/members/{person}", "Remove a member", s.removeMember, 204, 403, 404, 409)
+	register(api, http.MethodPost, "/v1/links/lookup", "See what a link is about", s.lookup, 200, 404, 410)
+	register(api, http.MethodPost, "/v1/links/accept", "Accept an invitation", s.acceptLink, 200, 404, 409, 410, 422)
+	register(api, http.MethodPost, "/v1/links/decline", "Decline an invitation", s.declineLink, 200, 404, 410)
+	describeBulk(api)
+
+	outer.Handle("/v1/links/", mux) // the token is the right
+	outer.Handle("/v1/", s.authenticated(s.idempotent(withURL(mux))))
+	outer.Handle("/openapi.json", mux)
+	outer.Handle("/openapi.yaml", mux)
+}
+
+// register adds one operation. statuses are what it answers, the good one first.
+func register[I, O any](api huma.API, method, path, summary string, handle func(context.Context, *I) (*O, error), statuses ...int) {
+	op := huma.Operation{
+		OperationID: huma.GenerateOperationID(method, path, new(O)), Method: method, Path: path, Summary: summary,
+		DefaultStatus: statuses[0], MaxBodyBytes: maxBody, BodyReadTimeout: 20 * time.Second,
+	}
+	for _, status := range statuses {
+		if status >= 400 {
+			op.Errors = append(op.Errors, status)
+		}
+	}
+	op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusServiceUnavailable)
+	if path == "/v1/invitations" {
+		op.MaxBodyBytes = maxBulkBody
+	}
+	if path[:9] != "/v1/links" {
+		op.Security = []map[string][]string{{"key": {}}}
+		op.Errors = append(op.Errors, http.StatusUnauthorized)
+	}
+	huma.Register(api, op, handle)
+}
+
+// describeBulk tells the document what the bulk route reads: it takes its body raw, so that each row is judged alone.
+func describeBulk(api huma.API) {
+	schema := api.OpenAPI().Components.Schemas.Schema(rowsType, true, "")
+	op := api.OpenAPI().Paths["/v1/invitations"].Post
+	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+}
+
+// outer wraps every route: security headers, no panic reaching the client half-written, problems for what no route takes.
+func (s *Service) outer(mux *http.ServeMux) http.Handler {
+	tracer := s.Tracing.Tracer("usher/api")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if what := recover(); what != nil {
+				if what == http.ErrAbortHandler {
+					panic(what)
+				}
+				s.Logger.Error("a request panicked", "panic", what, "method", r.Method)
+				s.refuse(w, problem.Unavailable("Usher", nil))
+			}
+		}()
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		handler, pattern := mux.Handler(r)
+		if pattern == "" {
+			s.unrouted(w, r, handler)
+			return
+		}
+		ctx, span := telemetry.StartRequest(r.Context(), tracer, r, pattern)
+		defer span.End()
+		mux.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// unrouted answers what no route takes with a problem, keeping the router's own verdict (404, or 405 with Allow).
+func (s *Service) unrouted(w http.ResponseWriter, r *http.Request, router http.Handler) {
+	verdict := &recorder{header: http.Header{}, status: http.StatusOK}
+	router.ServeHTTP(verdict, r)
+	if verdict.status == http.StatusMethodNotAllowed {
+		w.Header()["Allow"] = verdict.header["Allow"]
+		s.refuse(w, problem.New(problem.MethodNotAllowed, "This route does not take %s.", r.Method))
+		return
+	}
+	if verdict.status >= 300 && verdict.status < 400 {
+		verdict.copyTo(w)
+		return
+	}
+	s.refuse(w, problem.New(problem.NotFound, "There is nothing here."))
+}
+
+func withURL(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), urlKey{}, r.URL.RequestURI())))
+	})
+}

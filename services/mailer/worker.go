@@ -1,0 +1,318 @@
+package mailer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/admission"
+	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/invitation"
+	"github.com/usherhq/usher/pkg/ledger"
+	"github.com/usherhq/usher/pkg/links"
+	"github.com/usherhq/usher/pkg/redisdb"
+	"github.com/usherhq/usher/services/mailer/mail"
+)
+
+// task is one intent: a mail that an event of the ledger asked for.
+type task struct {
+	cause   *bus.Received
+	purpose mail.Purpose
+	// intent is the ledger sequence of that event.
+	intent uint64
+	// record is what is known of the invitation; its Request is there.
+	record invitation.Record
+	// number counts reminders; 0 for other mails.
+	number int
+	anyway bool
+}
+
+// requested mails a new invitation.
+func (s *Service) requested(ctx context.Context, m *bus.Received) error {
+	org, id, _, _ := events.SplitInvitation(m.Subject)
+	asked, ok := m.Event.Data.(*events.InvitationRequested)
+	if !ok {
+		return bus.Never("unexpected-event", errors.New("not a request"))
+	}
+	r := invitation.Record{ID: id, Organization: org}
+	r.Apply(m.Event, m.Sequence, m.Time)
+	return s.work(ctx, task{cause: m, purpose: mail.PurposeInvitation, intent: m.Sequence, record: r, anyway: asked.SendAnyway})
+}
+
+// resend mails an open invitation again.
+func (s *Service) resend(ctx context.Context, m *bus.Received) error {
+	asked, ok := m.Event.Data.(*events.InvitationResendRequested)
+	if !ok {
+		return bus.Never("unexpected-event", errors.New("not a resend"))
+	}
+	r, err := s.known(ctx, m)
+	if err != nil {
+		return err
+	}
+	return s.work(ctx, task{cause: m, purpose: mail.PurposeResend, intent: m.Sequence, record: r, anyway: asked.SendAnyway})
+}
+
+// reminderDue reminds of an open invitation, and sets the timer of the next reminder.
+func (s *Service) reminderDue(ctx context.Context, m *bus.Received) error {
+	due, ok := m.Event.Data.(*events.InvitationReminderDue)
+	if !ok {
+		return bus.Never("unexpected-event", errors.New("not a reminder's timer"))
+	}
+	r, err := s.known(ctx, m)
+	if err != nil {
+		return err
+	}
+	t := task{cause: m, purpose: mail.PurposeReminder, intent: m.Sequence, record: r, number: due.Number}
+	if err := s.work(ctx, t); err != nil {
+		return err
+	}
+	return s.nextReminder(ctx, t)
+}
+
+func (s *Service) known(ctx context.Context, m *bus.Received) (invitation.Record, error) {
+	org, id, _, _ := events.SplitInvitation(m.Subject)
+	r, err := invitation.Load(ctx, s.Ledger, org, id)
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && r.Request == nil {
+		return r, bus.Never("unknown-invitation", errors.New("there is no record of this invitation"))
+	}
+	return r, err
+}
+
+func (s *Service) nextReminder(ctx context.Context, t task) error {
+	org, err := s.Roster.Organization(ctx, t.record.Organization)
+	if err != nil {
+		return err
+	}
+	after, ok := admission.ReminderAfter(org.Policy, t.number+1)
+	due := t.record.RequestedAt.Add(after)
+	if !ok || !due.Before(t.record.Deadline) || !due.After(s.Ledger.Now()) || t.record.Outcome != "" {
+		return nil
+	}
+	timer, err := admission.ReminderTimer(t.cause.Event, t.record.Organization, t.number+1, due)
+	if err != nil {
+		return err
+	}
+	return s.publish(ctx, timer)
+}
+
+// work sends the task's mail once. The claim in Redis comes first and the look at the ledger second: whoever revokes
+// publishes first and looks at the claim second, so that one of the two always sees the other.
+func (s *Service) work(ctx context.Context, t task) error {
+	ref := redisdb.Intent{Organization: t.record.Organization, Invitation: t.record.ID, Sequence: t.intent}
+	token, err := s.Links.Derive(links.PurposeInvite, t.record.ID, t.record.Generation)
+	if err != nil {
+		return bus.Never("no-link", err)
+	}
+	claim, err := s.Redis.Claim(ctx, ref, s.worker, redisdb.Token{
+		Hash: links.Hash(token), Organization: t.record.Organization, Invitation: t.record.ID, ExpiresAt: t.record.Deadline,
+	})
+	if err != nil {
+		return err
+	}
+	if claim.State != redisdb.ClaimWon {
+		return s.contested(ctx, t, ref, claim, token)
+	}
+	needed, err := s.needed(ctx, &t)
+	if err != nil || !needed {
+		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
+	}
+	return s.send(ctx, t, ref, token)
+}
+
+// needed looks at the ledger: a mail leaves only for an open invitation, when no later intent overtook this one, and the
+// mail was not sent yet.
+func (s *Service) needed(ctx context.Context, t *task) (bool, error) {
+	now, err := invitation.Progress(ctx, s.Ledger, t.record.Organization, t.record.ID)
+	if err != nil {
+		return false, err
+	}
+	t.record.Merge(now)
+	if t.record.StatusAt(s.Ledger.Now()) != invitation.Pending {
+		return false, nil
+	}
+	if t.number > 0 {
+		return t.record.Reminders < t.number, nil
+	}
+	return t.record.SentIntent < t.intent && t.record.DeadlineSeq <= t.intent, nil
+}
+
+func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token string) error {
+	if reason, suppressed := s.suppressed(t); suppressed {
+		if err := s.bounced(ctx, t, reason, 0); err != nil {
+			return err
+		}
+		return s.Redis.Release(ctx, ref, s.worker)
+	}
+	letter, err := s.letter(ctx, t, token)
+	var permanent *mail.Permanent
+	if errors.As(err, &permanent) {
+		return s.refused(ctx, t, ref, permanent)
+	}
+	if err != nil {
+		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
+	}
+	id, err := s.outgoing.Send(ctx, letter)
+	return s.settle(ctx, t, ref, letter, id, err)
+}
+
+func (s *Service) suppressed(t task) (string, bool) {
+	if t.anyway {
+		return "", false
+	}
+	entry, ok := s.Suppressions.Get(t.record.Request.Person)
+	return "suppressed: " + entry.Reason, ok
+}
+
+// letter writes the mail.
+func (s *Service) letter(ctx context.Context, t task, token string) (mail.Mail, error) {
+	org, err := s.Roster.Organization(ctx, t.record.Organization)
+	if err != nil {
+		return mail.Mail{}, err
+	}
+	unsubscribe, err := s.Links.Derive(links.PurposeUnsubscribe, t.record.ID, t.record.Generation)
+	if err != nil {
+		return mail.Mail{}, fmt.Errorf("unsubscribe link: %w", err)
+	}
+	q := t.record.Request
+	return s.renderer.Mail(
+		mail.Context{Purpose: t.purpose, Organization: org.Name, Inviter: q.InviterName, Role: q.Role, Locale: q.Locale},
+		mail.Recipient{
+			Invitation: t.record.ID, Generation: t.record.Generation, Intent: t.intent, To: q.Email, Name: q.Name,
+			Link: links.URL(s.PublicURL, token), Unsubscribe: s.PublicURL + "/unsubscribe/" + unsubscribe, Deadline: t.record.Deadline,
+		})
+}
+
+// settle turns the provider's answer into what the ledger and the claim say next.
+func (s *Service) settle(ctx context.Context, t task, ref redisdb.Intent, letter mail.Mail, id string, err error) error {
+	var permanent *mail.Permanent
+	var later *mail.Later
+	var paused *mail.Paused
+	var unknown *mail.Unknown
+	switch {
+	case err == nil:
+		return s.sent(ctx, t, ref, letter, id)
+	case errors.As(err, &permanent):
+		return s.refused(ctx, t, ref, permanent)
+	case errors.As(err, &later):
+		return bus.Later(later.After, errors.Join(err, s.Redis.Release(ctx, ref, s.worker)))
+	case errors.As(err, &paused):
+		return bus.Later(paused.After, errors.Join(err, s.Redis.Release(ctx, ref, s.worker)))
+	case errors.As(err, &unknown):
+		// The claim stays: it is what tells the next delivery that the provider must be asked first.
+		s.Logger.WarnContext(ctx, "it is not known whether the provider took a mail; it will be asked", "invitation", t.record.ID, "error", err)
+		return bus.Later(settleAfter, err)
+	}
+	return err
+}
+
+// settleAfter is how long the provider's records take to be complete.
+const settleAfter = 5 * time.Second
+
+// contested handles a claim that somebody has: another worker that is at it, or one that died with the outcome unknown.
+func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, token string) error {
+	if claim.Intent != ref.Sequence { // another mail of the same invitation is on its way
+		return bus.Later(time.Second, errors.New("another mail of this invitation is being sent"))
+	}
+	if claim.Owner != s.worker {
+		if alive := ackWait - s.Ledger.Now().Sub(claim.Since); alive > 0 {
+			return bus.Later(alive, errors.New("another worker has claimed this mail"))
+		}
+	}
+	needed, err := s.needed(ctx, &t)
+	if err != nil {
+		return err
+	}
+	if !needed {
+		return s.Redis.Settle(ctx, ref, claim)
+	}
+	letter, err := s.letter(ctx, t, token)
+	if err != nil {
+		return err
+	}
+	id, found, err := s.Provider.Find(ctx, letter, claim.Since)
+	switch {
+	case err != nil:
+		return s.wait(err)
+	case found:
+		if err := s.publishSent(ctx, t, letter, id); err != nil {
+			return err
+		}
+		return s.Redis.Settle(ctx, ref, claim)
+	}
+	took, err := s.Redis.TakeOver(ctx, ref, claim, s.worker)
+	if err != nil || !took {
+		return errors.Join(err, bus.Later(time.Second, errors.New("another worker settles this mail")))
+	}
+	return s.send(ctx, t, ref, token)
+}
+
+// wait turns a Finder's error into "ask again".
+func (s *Service) wait(err error) error {
+	var later *mail.Later
+	if errors.As(err, &later) && later.After > 0 {
+		return bus.Later(later.After, err)
+	}
+	return bus.Later(settleAfter, err)
+}
+
+// sent tells the ledger, and only then gives up the claim: in between, the ledger's word is enough.
+func (s *Service) sent(ctx context.Context, t task, ref redisdb.Intent, letter mail.Mail, id string) error {
+	s.latency.Observe(s.Ledger.Now().Sub(t.cause.Time).Seconds())
+	if err := s.publishSent(ctx, t, letter, id); err != nil {
+		return err
+	}
+	return s.Redis.Release(ctx, ref, s.worker)
+}
+
+func (s *Service) publishSent(ctx context.Context, t task, letter mail.Mail, id string) error {
+	var data events.Data = &events.InvitationSent{
+		Invitation: t.record.ID, Generation: t.record.Generation, Purpose: string(t.purpose), Intent: t.intent,
+		MessageID: letter.MessageID, ProviderMessageID: id,
+	}
+	fact := events.FactSent
+	if t.number > 0 {
+		fact, data = events.FactReminded, &events.InvitationReminded{
+			Invitation: t.record.ID, Generation: t.record.Generation, Number: t.number, Intent: t.intent,
+			MessageID: letter.MessageID, ProviderMessageID: id,
+		}
+	}
+	return s.tell(ctx, t, fact, data)
+}
+
+// refused tells the ledger that the provider will never take this mail.
+func (s *Service) refused(ctx context.Context, t task, ref redisdb.Intent, why *mail.Permanent) error {
+	if err := s.bounced(ctx, t, why.Reason, why.Code); err != nil {
+		return err
+	}
+	return s.Redis.Release(ctx, ref, s.worker)
+}
+
+func (s *Service) bounced(ctx context.Context, t task, reason string, code int) error {
+	return s.tell(ctx, t, events.FactBounced, &events.InvitationBounced{Delivery: events.Delivery{
+		Invitation: t.record.ID, Generation: t.record.Generation, Intent: t.intent, OccurredAt: s.Ledger.Now(), Code: code, Reason: reason,
+	}})
+}
+
+// tell publishes a fact that follows from the task; a second run publishes the same one.
+func (s *Service) tell(ctx context.Context, t task, fact string, data events.Data) error {
+	e := events.Event{
+		ID: events.DerivedEventID(fact, t.record.ID, fmt.Sprint(t.intent)), Source: source, Type: data.EventType(), Subject: t.record.ID,
+		Time: s.Ledger.Now(), CorrelationID: t.record.ID, CausationID: t.cause.Event.ID,
+		TraceParent: t.cause.Event.TraceParent, TraceState: t.cause.Event.TraceState, Data: data,
+	}
+	message, err := ledger.Fact(events.InvitationSubject(t.record.Organization, t.record.ID, fact), e)
+	if err != nil {
+		return err
+	}
+	return s.publish(ctx, message)
+}
+
+func (s *Service) publish(ctx context.Context, message ledger.Message) error {
+	_, err := s.Ledger.Publish(ctx, events.StreamInvitations, message)
+	if errors.Is(err, ledger.ErrDuplicate) {
+		return nil
+	}
+	return err
+}
