@@ -10,7 +10,9 @@
 //	header, body, err := events.Encode(events.Event{
 //		ID:     "order-4711", // the app's own id: the same id again is the same invitation
 //		Source: "/crm",
-//		Data:   &events.InvitationRequested{Organization: "acme", Email: "new.person@example.org", Role: "member", Inviter: "owner@example.org"},
+//		Data: &events.InvitationRequested{
+//			Organization: "acme", Email: "new.person@example.org", Role: "member", Inviter: "owner@example.org",
+//		},
 //	})
 //	js.PublishMsg(ctx, &nats.Msg{Subject: events.RequestSubject("crm"), Header: nats.Header(header), Data: body})
 //

@@ -13,8 +13,8 @@ var AsyncAPI []byte
 //go:embed schemas
 var schemas embed.FS
 
-// Schemas holds one JSON Schema per event, in the file <type>.json. The schemas use what draft-07 and 2020-12 share, and
-// accept everything that Validate accepts; Validate looks at a few things more, such as control characters.
+// Schemas holds one JSON Schema per event, in the file <type>.json. The schemas use what draft-07 and 2020-12 share. They
+// draw the same limits as Validate, which looks at a few things more, such as control characters.
 var Schemas = func() fs.FS {
 	sub, err := fs.Sub(schemas, "schemas")
 	if err != nil {

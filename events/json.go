@@ -51,12 +51,18 @@ func checkText(body []byte) error {
 		return malformed("the body is empty")
 	case bytes.HasPrefix(body, []byte("\xef\xbb\xbf")):
 		return malformed("the body starts with a byte order mark")
-	case bytes.HasPrefix(body, []byte("\xfe\xff")), bytes.HasPrefix(body, []byte("\xff\xfe")), bytes.IndexByte(body[:min(2, len(body))], 0) >= 0:
+	case isWide(body):
 		return malformed("the body is UTF-16 or UTF-32, not UTF-8")
 	case !utf8.Valid(body):
 		return malformed("the body is not valid UTF-8 at byte %d", len(body)-len(afterValid(body))+1)
 	}
 	return nil
+}
+
+// isWide recognises UTF-16 and UTF-32 by their byte order mark, or by the zero byte beside the opening brace.
+func isWide(body []byte) bool {
+	start := body[:min(2, len(body))]
+	return bytes.Equal(start, []byte("\xfe\xff")) || bytes.Equal(start, []byte("\xff\xfe")) || bytes.IndexByte(start, 0) >= 0
 }
 
 // afterValid is the rest of a text from its first byte that is not UTF-8.

@@ -60,6 +60,7 @@ func TestValidateNamesTheFieldAndTheFault(t *testing.T) {
 		{request(func(r *R) { r.Email = "" }), "email: is required"},
 		{request(func(r *R) { r.Email = long(321) }), "email: is longer than 320 bytes"},
 		{request(func(r *R) { r.Email = "a@b\n" }), "email: has a control character"},
+		{request(func(r *R) { r.Email = "a@b\x7f" }), "email: has a control character"},
 		{request(func(r *R) { r.Role = "" }), "role: is required"},
 		{request(func(r *R) { r.Role = long(65) }), "role: is longer than 64 bytes"},
 		{request(func(r *R) { r.Inviter = long(321) }), "inviter: is longer than 320 bytes"},

@@ -240,8 +240,8 @@ func ReminderAfter(p roster.Policy, n int) (time.Duration, bool) {
 	return d, err == nil && d > 0
 }
 
-// unit is what the draft publishes, all or nothing: the request, the timer that is the claim on the address (expecting
-// that nobody else has it, or that it is the stale one at sequence held), and the first reminder.
+// unit is what the draft publishes: the timer that is the claim on the address (expecting that nobody else has it, or
+// that it is the stale one at sequence held), the first reminder, and last the request.
 func (d *draft) unit(held uint64) ([]ledger.Message, error) {
 	org, id := d.request.Organization, d.request.Invitation
 	subject := events.InvitationSubject(org, id, events.FactRequested)
@@ -256,15 +256,15 @@ func (d *draft) unit(held uint64) ([]ledger.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	unit := []ledger.Message{requested, timer.Expecting(d.claim(), held)}
+	claim := timer.Expecting(d.claim(), held)
 	if due := d.event.Time.Add(d.reminder); d.reminder > 0 && due.Before(d.request.ExpiresAt) {
 		reminder, err := ReminderTimer(d.event, org, 1, due)
-		if err != nil {
-			return nil, err
-		}
-		unit = append(unit, reminder)
+		return []ledger.Message{claim, reminder, requested}, err
 	}
-	return unit, nil
+	if !d.again {
+		requested = requested.Guarded()
+	}
+	return []ledger.Message{claim, requested}, nil
 }
 
 // ExpiryTimer makes the timer of an invitation's deadline, which is also the claim on the address. cause is the event
@@ -313,16 +313,8 @@ func (a *Admission) settle(ctx context.Context, d *draft, sequence uint64, err e
 			return Verdict{Err: err}
 		}
 		sequence, err = a.Ledger.Publish(ctx, events.StreamInvitations, unit...)
-		if len(unit) > 0 && endsOther(unit[0]) {
-			sequence++ // the other invitation's end comes first in the unit
-		}
 	}
 	return Verdict{Err: problem.New(problem.Conflict, "That address is being invited by others at the same time; try again.")}
-}
-
-func endsOther(first ledger.Message) bool {
-	_, _, fact, _ := events.SplitInvitation(first.Subject)
-	return fact == events.FactExpired
 }
 
 // retake looks at who holds the claim, and makes the unit that takes it over where the holder has ended.

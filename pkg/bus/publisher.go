@@ -52,8 +52,10 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 		}
 		sent = append(sent, future)
 	}
-	for i, future := range sent {
-		if err := await(messages[i], future); err != nil && failed == nil {
+	for _, future := range sent {
+		select {
+		case <-future.Ok():
+		case err := <-future.Err(): // comes at the latest with the timeout
 			failed = err
 		}
 	}
@@ -61,17 +63,6 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 		return fmt.Errorf("publish to %s: %w", topic, p.explain(failed))
 	}
 	return nil
-}
-
-func await(m *message.Message, future jetstream.PubAckFuture) error {
-	select {
-	case <-future.Ok():
-		return nil
-	case err := <-future.Err():
-		return err
-	case <-m.Context().Done():
-		return m.Context().Err()
-	}
 }
 
 // explain names the permission where there is none: the broker does not answer such a publish, it only tells the connection.

@@ -40,6 +40,8 @@ type Subscription struct {
 	// Patience is how long after it was stored a message may still wait for something to pass before it is a dead letter
 	// (default 24 h), even after MaxDeliver tries.
 	Patience time.Duration
+
+	inspectEvery time.Duration // shorter in tests
 }
 
 func (s Subscription) withDefaults() Subscription {
@@ -50,6 +52,7 @@ func (s Subscription) withDefaults() Subscription {
 	s.Timeout = orDefault(s.Timeout, time.Minute)
 	s.MaxDeliver = orDefault(s.MaxDeliver, 20)
 	s.Patience = orDefault(s.Patience, 24*time.Hour)
+	s.inspectEvery = orDefault(s.inspectEvery, inspectEvery)
 	return s
 }
 

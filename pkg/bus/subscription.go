@@ -26,18 +26,16 @@ var (
 
 const (
 	pullExpiry    = 30 * time.Second
-	pullHeartbeat = 5 * time.Second // of a request that nothing came for
+	pullHeartbeat = 5 * time.Second   // of a request that nothing came for
+	mostSilence   = 3 * pullHeartbeat // then the request or the consumer is gone
+	inspectEvery  = 10 * time.Second  // how often the broker is asked about the consumer
 	requestPrefix = "$JS.API.CONSUMER.MSG.NEXT."
-	ackPrefix     = "$JS.ACK."
 	callTimeout   = 5 * time.Second
 	attachMax     = 5 * time.Second
 	// maxUnsettled bounds what one consumer may have handed out. Messages that wait for their next try count, so it must
 	// be far above what processes handle at once, or an outage's leftovers would block the good ones.
 	maxUnsettled = 100_000
 )
-
-// inspectEvery is how often the broker is asked about a consumer. Twice in a row without a word from it means it is lost.
-var inspectEvery = 10 * time.Second
 
 // subscription is one running consumer.
 //
@@ -57,7 +55,7 @@ type subscription struct {
 	arrivals chan *nats.Msg
 	inbox    *nats.Subscription
 	room     chan struct{}    // something was settled
-	events   chan event       // what is rare
+	looked   chan error       // how an inspection went
 	status   chan nats.Status // the connection came back
 	done     chan struct{}
 
@@ -81,9 +79,6 @@ type subscription struct {
 	trouble  atomic.Pointer[error]
 }
 
-// event is something that happens rarely; err tells a loss.
-type event struct{ err error }
-
 type consumer struct {
 	jetstream.Consumer
 	stream jetstream.Stream
@@ -91,16 +86,16 @@ type consumer struct {
 
 // figures are what the broker tells about a consumer.
 type figures struct {
-	pending, unsettled, redelivering float64
-	oldest                           time.Time // when the oldest message that is not settled was stored; zero: none
-	troubled                         bool
+	pending, unsettled float64
+	oldest             time.Time // when the oldest message that is not settled was stored; zero: none
+	troubled           bool      // not consuming
 }
 
 func newSubscription(ctx context.Context, s *Subscriber, plan Subscription, log *slog.Logger) *subscription {
 	sub := &subscription{
 		Subscription: plan, nc: s.nc, js: s.js, grace: s.options.CloseGrace, log: log, direct: s.direct,
 		out: make(chan *message.Message), arrivals: make(chan *nats.Msg, plan.InFlight),
-		room: make(chan struct{}, 1), events: make(chan event, 1), done: make(chan struct{}),
+		room: make(chan struct{}, 1), looked: make(chan error), done: make(chan struct{}),
 		held: newHolding(plan.InFlight),
 	}
 	sub.fetching, sub.stop = context.WithCancel(ctx)
@@ -136,8 +131,9 @@ func (s *subscription) receive(m *nats.Msg) {
 func (s *subscription) run() {
 	defer s.finish()
 	for s.fetching.Err() == nil {
-		s.ask()
-		out, next := s.next()
+		held := s.held.len()
+		s.ask(s.InFlight - s.asked - held)
+		out, next := s.next(held)
 		select {
 		case out <- next:
 			s.emitted()
@@ -146,16 +142,15 @@ func (s *subscription) run() {
 		case <-s.room:
 		case <-s.status:
 			s.asked = 0 // requests die with the connection
-		case e := <-s.events:
-			s.inspected(e.err)
+		case err := <-s.looked:
+			s.inspected(err)
 		case <-s.fetching.Done():
 		}
 	}
 }
 
 // ask requests messages for the slots that are free, once they are worth a request: an eighth of all.
-func (s *subscription) ask() {
-	free := s.InFlight - s.asked - s.held.len()
+func (s *subscription) ask(free int) {
 	if free < max(1, s.InFlight/8) {
 		return
 	}
@@ -170,9 +165,10 @@ func (s *subscription) ask() {
 	s.asked += free
 }
 
-// next is the channel to emit on and the message to emit; a nil channel when there is none.
-func (s *subscription) next() (chan<- *message.Message, *message.Message) {
-	if len(s.queue) == 0 {
+// next is the channel to emit on and the message to emit; a nil channel when there is none, or no room: around a
+// reconnection two requests for the same slots may both be served.
+func (s *subscription) next(held int) (chan<- *message.Message, *message.Message) {
+	if len(s.queue) == 0 || held-len(s.queue) >= s.InFlight {
 		return nil, nil
 	}
 	return s.out, s.queue[0].message
@@ -230,32 +226,38 @@ func (s *subscription) inspected(err error) {
 	switch {
 	case err != nil:
 		s.lost(err)
-	case s.missed >= 2 && s.asked > 0 && s.nc.IsConnected():
+	case time.Duration(s.missed)*s.inspectEvery > mostSilence && s.asked > 0 && s.nc.IsConnected():
 		s.lost(errSilent)
 	}
 }
 
 // lost looks the consumer up again, and makes it anew where it is gone, as often as it takes.
 func (s *subscription) lost(cause error) {
-	s.fail(cause)
-	s.log.Error("not consuming", "stream", s.Stream, "durable", s.Durable, "error", cause)
-	for {
-		delay := min(50*time.Millisecond<<min(s.losses, 10), attachMax)
-		s.losses++
-		if pause(s.fetching, delay) != nil {
+	for err := cause; err != nil; err = s.attach() {
+		if last := s.trouble.Load(); last == nil || (*last).Error() != err.Error() { // said once
+			s.log.Error("not consuming", "stream", s.Stream, "durable", s.Durable, "error", err)
+		}
+		s.fail(err)
+		if !s.waitToAttach() {
 			return
-		}
-		err := s.attach()
-		if err == nil {
-			break
-		}
-		if err.Error() != s.healthy().Error() {
-			s.log.Error("still not consuming", "stream", s.Stream, "durable", s.Durable, "error", err)
-			s.fail(err)
 		}
 	}
 	s.asked, s.missed = 0, 0
 	s.log.Info("consuming again", "stream", s.Stream, "durable", s.Durable)
+}
+
+// waitToAttach waits longer each time, but not longer than for the connection to come back. It is false when we are to stop.
+func (s *subscription) waitToAttach() bool {
+	timer := time.NewTimer(min(50*time.Millisecond<<min(s.losses, 10), attachMax))
+	defer timer.Stop()
+	s.losses++
+	select {
+	case <-timer.C:
+	case <-s.status:
+	case <-s.fetching.Done():
+		return false
+	}
+	return true
 }
 
 // attach finds or makes the consumer.
@@ -325,9 +327,9 @@ func (s *subscription) keepAlive() {
 
 // inspect asks the broker about the consumer now and then.
 func (s *subscription) inspect() {
-	for pause(s.fetching, inspectEvery) == nil {
+	for pause(s.fetching, s.inspectEvery) == nil {
 		select {
-		case s.events <- event{err: s.look()}:
+		case s.looked <- s.look():
 		case <-s.fetching.Done():
 		}
 	}
@@ -348,8 +350,10 @@ func (s *subscription) look() error {
 	case err != nil:
 		return nil
 	}
-	s.floor.Store(info.AckFloor.Stream)
-	f := figures{pending: float64(info.NumPending), unsettled: float64(info.NumAckPending), redelivering: float64(info.NumRedelivered)}
+	if done := info.AckFloor.Stream; done > s.floor.Load() { // one made anew begins at 0
+		s.floor.Store(done)
+	}
+	f := figures{pending: float64(info.NumPending), unsettled: float64(info.NumAckPending)}
 	if info.NumPending > 0 || info.NumAckPending > 0 {
 		f.oldest = s.oldest(ctx, c.stream, info.AckFloor.Stream+1)
 	}
@@ -383,11 +387,11 @@ func (s *subscription) figures() (f figures) {
 func (s *subscription) fail(err error) { s.trouble.Store(&err) }
 
 func (s *subscription) healthy() error {
-	if err := s.trouble.Load(); err != nil {
-		return *err
-	}
 	if !s.nc.IsConnected() {
 		return errDisconnected
+	}
+	if err := s.trouble.Load(); err != nil {
+		return *err
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ var (
 // Sizes and times of the ledger's traffic.
 const (
 	maxBatch       = 1000            // the server's limit for one atomic batch
+	sideBySide     = 8               // messages that are quicker stored one by one (a sync each) than as a batch (about ten)
 	publishTimeout = 4 * time.Second // then the outcome is unknown and the caller is told "not now"
 	readTimeout    = 5 * time.Second
 	readBatch      = 256 // filters in one read; the server's limit is 1024 subjects

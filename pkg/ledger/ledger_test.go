@@ -130,7 +130,7 @@ func TestOneRefusedUnitNeverFailsItsNeighbours(t *testing.T) {
 	for i := range 200 {
 		id := events.NewInvitationID()
 		claim := fmt.Sprintf("invitations.acme.p%d.timer.expiry", i%100) // every claim twice, and p0 is taken
-		units = append(units, []Message{fact(t, events.InvitationSubject("acme", id, "requested"), id), fact(t, claim, id).Expecting(claim, 0)})
+		units = append(units, []Message{fact(t, claim, id).Expecting(claim, 0), fact(t, events.InvitationSubject("acme", id, "requested"), id)})
 	}
 	results := l.PublishAll(t.Context(), events.StreamInvitations, units)
 	sequences := map[uint64]bool{}
@@ -142,13 +142,33 @@ func TestOneRefusedUnitNeverFailsItsNeighbours(t *testing.T) {
 		require.NoError(t, r.Err, i)
 		require.False(t, sequences[r.Value])
 		sequences[r.Value] = true
-		last, err := l.Last(t.Context(), events.StreamInvitations, units[i][0].Subject)
+		last, err := l.Last(t.Context(), events.StreamInvitations, units[i][1].Subject)
 		require.NoError(t, err)
 		require.Equal(t, r.Value, last.Sequence)
 	}
 	state, err := l.State(t.Context(), events.StreamInvitations)
 	require.NoError(t, err)
 	require.EqualValues(t, 1+2*99, state.Messages)
+}
+
+func TestAGuardedMessageIsRefusedOnceItsGuardIsTaken(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	id, claim := events.NewInvitationID(), "invitations.acme.p1.timer.expiry"
+	requested := events.InvitationSubject("acme", id, "requested")
+	unit := []Message{fact(t, claim, id).Expecting(claim, 0), fact(t, requested, id).Guarded()}
+	sequence, err := l.Publish(t.Context(), events.StreamInvitations, unit...)
+	require.NoError(t, err)
+	last, err := l.Last(t.Context(), events.StreamInvitations, requested)
+	require.NoError(t, err)
+	require.Equal(t, sequence, last.Sequence)
+
+	guard, err := l.storeOne(fact(t, claim, id)) // as a publisher that died after its first message leaves it
+	require.NoError(t, err)
+	taken, err := l.storeOne(fact(t, claim, id).Expecting(claim, guard))
+	require.NoError(t, err)
+	_, err = l.storeOne(fact(t, requested, id).Expecting(claim, guard))
+	require.ErrorIs(t, verdict(err), ErrConflict)
+	require.Greater(t, taken, guard)
 }
 
 func TestADuplicateIDIsToldApartFromItsNeighbours(t *testing.T) {

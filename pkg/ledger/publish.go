@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -39,7 +40,8 @@ type Message struct {
 	Header  map[string][]string
 	Data    []byte
 
-	expect *expectation
+	expect  *expectation
+	guarded bool
 }
 
 type expectation struct {
@@ -76,6 +78,14 @@ func (m Message) Expecting(filter string, sequence uint64) Message {
 	return m
 }
 
+// Guarded allows the message to be stored after the first of its unit instead of together with it, where that is
+// quicker, on condition that the first is then still the last on its subject: between the two, somebody who finds the
+// first alone may take its place, and this message is then refused.
+func (m Message) Guarded() Message {
+	m.guarded = true
+	return m
+}
+
 // Stopping makes the publish stop a timer: both happen, or neither.
 func (m Message) Stopping(timer string) Message {
 	m.Header[headerScheduler] = []string{timer}
@@ -83,10 +93,10 @@ func (m Message) Stopping(timer string) Message {
 	return m
 }
 
-// Publish stores the messages of one unit, all or none, and gives the sequence of the first; the others follow it
-// without a gap. Units of concurrent callers share atomic batches, yet each has its own result. It returns ErrConflict
-// or ErrDuplicate when this unit was refused, problem.TooLarge for a message over the broker's limit, and
-// problem.NotNow when the broker did not answer: the unit may then have been stored.
+// Publish stores the messages of one unit, all or none (but see Guarded), and gives the sequence of the last. Units of
+// concurrent callers share atomic batches, yet each has its own result. It returns ErrConflict or ErrDuplicate when this
+// unit was refused, problem.TooLarge for a message over the broker's limit, and problem.NotNow when the broker did not
+// answer: the unit may then have been stored.
 func (l *Ledger) Publish(ctx context.Context, stream string, unit ...Message) (uint64, error) {
 	r := l.PublishAll(ctx, stream, [][]Message{unit})[0]
 	return r.Value, r.Err
@@ -160,20 +170,34 @@ func collides(unit []Message, claimed map[string]bool) bool {
 	return false
 }
 
-// commitApart stores the units at the given places as one batch. A refused batch stored nothing, so the units whose
-// expectation does not hold are told so and the others tried again; where no such unit is found (a duplicate id, a race)
-// the batch is halved until the refused unit stands alone. A unit never fails because of its neighbours.
+// commitApart stores the units at the given places: a few side by side, many as one batch. A refused batch stored
+// nothing, so the units whose expectation does not hold are told so and the others tried again; where no such unit is
+// found (a duplicate id, a race) the batch is halved until the refused unit stands alone. A unit never fails because of
+// its neighbours.
 func (l *Ledger) commitApart(stream string, units [][]Message, at []int, results []coalesce.Result[uint64]) {
 	batch := make([][]Message, len(at))
+	messages := 0
 	for i, place := range at {
 		batch[i] = units[place]
+		messages += len(units[place])
 	}
-	first, err := l.store(batch)
+	if messages <= sideBySide {
+		var storing sync.WaitGroup
+		for _, place := range at {
+			storing.Go(func() {
+				sequence, err := l.storeAlone(units[place])
+				results[place] = coalesce.Result[uint64]{Value: sequence, Err: verdict(err)}
+			})
+		}
+		storing.Wait()
+		return
+	}
+	first, err := l.storeBatch(batch)
 	switch {
 	case err == nil:
 		for _, place := range at {
-			results[place].Value = first
 			first += uint64(len(units[place]))
+			results[place].Value = first - 1
 		}
 	case len(at) > 1 && refused(err):
 		held := l.holding(stream, batch)
@@ -220,9 +244,40 @@ func (l *Ledger) holding(stream string, units [][]Message) []bool {
 	return held
 }
 
-// store publishes the units as one atomic batch, or plainly where there is but one message: a batch costs the disk three
-// syncs, a plain message one. It gives the first sequence.
-func (l *Ledger) store(units [][]Message) (uint64, error) {
+// storeAlone publishes one unit by itself: a guarded one message by message, which is a sync each, any other of several
+// messages as a batch, which is far more.
+func (l *Ledger) storeAlone(unit []Message) (uint64, error) {
+	for _, m := range unit[1:] {
+		if !m.guarded {
+			first, err := l.storeBatch([][]Message{unit})
+			return first + uint64(len(unit)) - 1, err
+		}
+	}
+	sequence, err := l.storeOne(unit[0])
+	for i, guard := 1, sequence; i < len(unit) && err == nil; i++ {
+		sequence, err = l.storeOne(unit[i].Expecting(unit[0].Subject, guard))
+	}
+	return sequence, err
+}
+
+func (l *Ledger) storeOne(m Message) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+	defer cancel()
+	for _, header := range []string{jetstreamext.BatchIDHeader, jetstreamext.BatchSeqHeader, jetstreamext.BatchCommitHeader} {
+		delete(m.Header, header) // left over where a batch was halved down to this
+	}
+	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
+	if err != nil {
+		return 0, err
+	}
+	if ack.Duplicate {
+		return 0, ErrDuplicate
+	}
+	return ack.Sequence, nil
+}
+
+// storeBatch publishes the units as one atomic batch and gives the sequence of its first message.
+func (l *Ledger) storeBatch(units [][]Message) (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
 	var batch []*nats.Msg
@@ -230,19 +285,6 @@ func (l *Ledger) store(units [][]Message) (uint64, error) {
 		for _, m := range unit {
 			batch = append(batch, &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
 		}
-	}
-	if len(batch) == 1 {
-		delete(batch[0].Header, jetstreamext.BatchIDHeader) // left over where a batch was halved down to this
-		delete(batch[0].Header, jetstreamext.BatchSeqHeader)
-		delete(batch[0].Header, jetstreamext.BatchCommitHeader)
-		ack, err := l.js.PublishMsg(ctx, batch[0])
-		if err != nil {
-			return 0, err
-		}
-		if ack.Duplicate {
-			return 0, ErrDuplicate
-		}
-		return ack.Sequence, nil
 	}
 	ack, err := jetstreamext.PublishMsgBatch(ctx, l.js, batch, jetstreamext.BatchFlowControl{AckTimeout: publishTimeout})
 	if err != nil {
@@ -276,6 +318,8 @@ func refused(err error) bool {
 func verdict(err error) error {
 	c, ok := code(err)
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, ErrDuplicate), ok && c == codeBatchDuplicate:
 		return ErrDuplicate
 	case ok && (c == codeWrongLastSequence || c == codeWrongLastSequenceConstant):

@@ -139,8 +139,8 @@ func sign(head, key []byte, purpose Purpose) []byte {
 // URL is the invitee's link: <public url>/i/<token>.
 func URL(publicURL string, t Token) string { return join(publicURL, "/i/", t) }
 
-// UnsubscribeURL is the link of a mail's List-Unsubscribe header: <public url>/u/<token>.
-func UnsubscribeURL(publicURL string, t Token) string { return join(publicURL, "/u/", t) }
+// UnsubscribeURL is the link of a mail's List-Unsubscribe header: <public url>/unsubscribe/<token>.
+func UnsubscribeURL(publicURL string, t Token) string { return join(publicURL, "/unsubscribe/", t) }
 
 func join(publicURL, path string, t Token) string {
 	return strings.TrimRight(publicURL, "/") + path + t.text

@@ -235,7 +235,7 @@ func TestLinksStandUnderThePublicURL(t *testing.T) {
 	token := derive(t, ring(t, "1:"+key(1)), links.PurposeInvite, 1)
 	require.Equal(t, "https://usher.example/i/"+token.Reveal(), links.URL("https://usher.example", token))
 	require.Equal(t, "https://usher.example/i/"+token.Reveal(), links.URL("https://usher.example/", token))
-	require.Equal(t, "https://usher.example/u/"+token.Reveal(), links.UnsubscribeURL("https://usher.example", token))
+	require.Equal(t, "https://usher.example/unsubscribe/"+token.Reveal(), links.UnsubscribeURL("https://usher.example", token))
 }
 
 func TestKeysThatCannotBeTrustedAreRefused(t *testing.T) {

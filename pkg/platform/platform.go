@@ -55,7 +55,7 @@ type Options struct {
 	// Broker is the embedded broker, nil for the one at the settings' address.
 	Broker nats.InProcessConnProvider
 	// Redis is the in-process Redis, nil for the one at the settings' address.
-	Redis *redisdb.InProcess
+	Redis *redisdb.Embedded
 	Clock clock.Clock
 }
 
@@ -129,7 +129,7 @@ func (p *Platform) openLedger(ctx context.Context, o Options) error {
 }
 
 func (p *Platform) openRedis(ctx context.Context, o Options) error {
-	db, err := redisdb.Open(ctx, redisdb.Options{URL: p.Settings.RedisURL, InProcess: o.Redis, Tracing: p.Tracing, Clock: p.Clock, Logger: p.Logger})
+	db, err := redisdb.Open(ctx, redisdb.Options{URL: p.Settings.RedisURL, Embedded: o.Redis, Tracing: p.Tracing, Clock: p.Clock, Logger: p.Logger})
 	if err != nil {
 		return err
 	}

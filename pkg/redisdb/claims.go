@@ -2,6 +2,7 @@ package redisdb
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -11,77 +12,80 @@ import (
 	"github.com/usherhq/usher/pkg/coalesce"
 )
 
-// Intent is one mail that is to be sent: an invitation's, for one generation of its link and one purpose.
+// Intent is one mail that is to be sent: what an event of the ledger asked for.
 type Intent struct {
 	Organization, Invitation string
-	Generation               int
-	Purpose                  string
+	// Sequence is the ledger sequence of that event.
+	Sequence uint64
 }
 
-// ClaimState tells who may send a mail.
-type ClaimState int
-
-// The states.
-const (
-	// Won: nobody had the intent; the caller sends.
-	Won ClaimState = iota + 1
-	// Mine: the caller claimed it before and did not release it, so whether the mail went out is unknown.
-	Mine
-	// Held: somebody else has it, and is sending, or died over it.
-	Held
-)
-
-// Claim is the answer to who may send.
+// Claim is the right to send a mail of an invitation. There is one for each invitation and not one for each mail, so
+// that two mails never leave side by side, and that whoever revokes sees any that is about to.
 type Claim struct {
-	State ClaimState
-	// Owner has the intent since Since. Both are zero where the claim is one Usher did not write.
-	Owner string
-	Since time.Time
+	// Won is true where nobody had it and the caller has it now.
+	Won bool
+	// Owner has it since Since, for the intent of that sequence. A claim that Usher did not write has none of them.
+	Owner  string
+	Since  time.Time
+	Intent uint64
 
 	value string // as it stands in Redis, to compare with
 }
 
 func parseClaim(value string) Claim {
 	c := Claim{value: value}
-	nanos, owner, ok := strings.Cut(value, " ")
-	if n, err := strconv.ParseInt(nanos, 10, 64); err == nil && ok {
-		c.Owner, c.Since = owner, time.Unix(0, n).UTC()
+	nanos, rest, _ := strings.Cut(value, " ")
+	sequence, owner, ok := strings.Cut(rest, " ")
+	n, err := strconv.ParseInt(nanos, 10, 64)
+	intent, errIntent := strconv.ParseUint(sequence, 10, 64)
+	if err == nil && errIntent == nil && ok {
+		c.Owner, c.Since, c.Intent = owner, time.Unix(0, n).UTC(), intent
 	}
 	return c
 }
 
-func (db *DB) claimValue(owner string) string {
-	return strconv.FormatInt(db.clock().UnixNano(), 10) + " " + owner
+func (db *DB) claimValue(i Intent, owner string) string {
+	return strconv.FormatInt(db.clock().UnixNano(), 10) + " " + holder(i, owner)
 }
+
+// holder is the part of a claim that tells whose it is.
+func holder(i Intent, owner string) string { return strconv.FormatUint(i.Sequence, 10) + " " + owner }
 
 // Claim asks for the right to send one mail, and adds its token to the index in the same round trip, so that no mail goes
 // out whose link is unknown. It returns problem.NotNow while Redis is down; the claim may then be taken all the same, and
-// the next try will find it Mine.
+// the next try will find it with its own owner.
 func (db *DB) Claim(ctx context.Context, i Intent, owner string, t Token) (Claim, error) {
-	value := db.claimValue(owner)
+	value := db.claimValue(i, owner)
 	set := redis.NewStringCmd(ctx, "set", claimKey(i), value, "ex", int64(claimLife/time.Second), "nx", "get")
 	commands := []redis.Cmder{set}
 	if put := db.putToken(ctx, t); put != nil {
 		commands = append(commands, put)
 	}
 	if err := db.do(ctx, commands...); err != nil {
-		if wrongType(set.Err()) {
-			db.foreign("claim", set.Err())
+		if wrongType(err) {
+			db.foreign("claim", err)
 		}
 		return Claim{}, err
 	}
 	// An earlier try of this same call may have set the value before its connection broke: that is a win too.
 	if set.Err() != nil || set.Val() == value {
 		won := parseClaim(value)
-		won.State = Won
+		won.Won = true
 		return won, nil
 	}
-	claim := parseClaim(set.Val())
-	claim.State = Held
-	if claim.Owner == owner {
-		claim.State = Mine
+	return parseClaim(set.Val()), nil
+}
+
+// MailInFlight gives the claim that is held on an invitation, and whether there is one.
+func (db *DB) MailInFlight(ctx context.Context, org, invitation string) (Claim, bool, error) {
+	get := redis.NewStringCmd(ctx, "get", claimKey(Intent{Organization: org, Invitation: invitation}))
+	if err := db.do(ctx, get); err != nil {
+		return Claim{}, false, err
 	}
-	return claim, nil
+	if errors.Is(get.Err(), redis.Nil) {
+		return Claim{}, false, nil
+	}
+	return parseClaim(get.Val()), true, nil
 }
 
 // takeOver replaces a claim that is still as it was seen.
@@ -97,16 +101,33 @@ redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
 `)
 
-// TakeOver moves a claim that was seen Held or Mine to another owner, once it is known that the mail did not go out. It
+// TakeOver moves a claim that was seen to another owner, once it is known that the mail did not go out. It
 // reports false when the claim is not any more as it was seen: whoever changed it has it. It returns problem.NotNow while
 // Redis is down.
 func (db *DB) TakeOver(ctx context.Context, i Intent, seen Claim, owner string) (bool, error) {
-	c, err := db.evaluate(ctx, takeOver, []string{claimKey(i)}, seen.value, db.claimValue(owner), int64(claimLife/time.Second))
+	c, err := db.evaluate(ctx, takeOver, []string{claimKey(i)}, seen.value, db.claimValue(i, owner), int64(claimLife/time.Second))
 	if err != nil {
 		return false, err
 	}
 	done, err := c.Int()
 	return done == 1, unavailable(err)
+}
+
+// drop deletes a claim that is still as it was seen.
+//
+//	KEYS[1]  the claim
+//	ARGV[1]  its value as it was seen
+//	returns  how many were deleted
+var drop = newScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+`)
+
+// Settle gives up a claim that was seen, whoever has it, once the ledger says what became of its mail. One that is not any
+// more as it was seen stays. It returns problem.NotNow while Redis is down.
+func (db *DB) Settle(ctx context.Context, i Intent, seen Claim) error {
+	_, err := db.evaluate(ctx, drop, []string{claimKey(i)}, seen.value)
+	return err
 }
 
 // release is one claim to give up.
@@ -117,17 +138,15 @@ type release struct {
 // giveUp deletes claims that are still their owner's.
 //
 //	KEYS     the claims, all of one organization
-//	ARGV     the owner of each
+//	ARGV     the sequence and owner of each
 //	returns  how many were deleted
 var giveUp = newScript(`
-local deleted = 0
-for i, key in ipairs(KEYS) do
-  local value = redis.call('GET', key)
-  if value and string.match(value, '^%d+ (.*)$') == ARGV[i] then
-    deleted = deleted + redis.call('DEL', key)
-  end
+local own = {}
+for i, value in ipairs(redis.call('MGET', unpack(KEYS))) do
+  if value and string.match(value, '^%d+ (.*)$') == ARGV[i] then own[#own + 1] = KEYS[i] end
 end
-return deleted
+if #own == 0 then return 0 end
+return redis.call('DEL', unpack(own))
 `)
 
 // Release gives a claim up, unless somebody else has it by now: after the ledger has the mail's "sent", or when it is
@@ -136,7 +155,7 @@ func (db *DB) Release(ctx context.Context, i Intent, owner string) error {
 	if !db.Healthy() {
 		return unavailable(errDown)
 	}
-	_, err := db.releases.Do(ctx, release{slot: i.Organization, key: claimKey(i), owner: owner})
+	_, err := db.releases.Do(ctx, release{slot: i.Organization, key: claimKey(i), owner: holder(i, owner)})
 	return unavailable(err)
 }
 

@@ -26,10 +26,8 @@ const (
 // usher:token:<SHA-256 of the token> → "<org> <invitation>". Lives until a day after the deadline.
 func tokenKey(hash [sha256.Size]byte) string { return "usher:token:" + hex.EncodeToString(hash[:]) }
 
-// usher:claim:{<org>}:<invitation>:<generation>:<purpose> → "<nanoseconds> <owner>". Lives for claimLife, or until released.
-func claimKey(i Intent) string {
-	return "usher:claim:{" + i.Organization + "}:" + i.Invitation + ":" + strconv.Itoa(i.Generation) + ":" + i.Purpose
-}
+// usher:claim:{<org>}:<invitation> → "<nanoseconds> <intent> <owner>". Lives for claimLife, or until released.
+func claimKey(i Intent) string { return "usher:claim:{" + i.Organization + "}:" + i.Invitation }
 
 // usher:idempotency:<hash of scope and key> → the lease or the answer. Lives for leaseLife, then for answerLife.
 func idempotencyKey(scope, key string) string {
@@ -38,9 +36,6 @@ func idempotencyKey(scope, key string) string {
 
 // usher:webhook:<hash of the provider's token> → the nonce of whoever saw it first. Lives as long as the caller says.
 func webhookKey(token string) string { return "usher:webhook:" + digest(token) }
-
-// usher:organizations → set of the organizations that have views. Lives for good.
-const organizationsKey = "usher:organizations"
 
 // The views of one organization. They live for good, and are made again by a rebuild.
 type viewKeys struct{ prefix string }

@@ -14,11 +14,15 @@ func pipe() (near, far net.Conn) {
 	return &end{in: back, out: there}, &end{in: there, out: back}
 }
 
+// keptBuffer is the size up to which an empty buffer waits for its next use.
+const keptBuffer = 256 << 10
+
 // flow is one direction.
 type flow struct {
 	mu     sync.Mutex
 	filled *sync.Cond
 	bytes  []byte
+	next   int // the first byte that was not read
 	closed bool
 }
 
@@ -31,14 +35,17 @@ func newFlow() *flow {
 func (f *flow) read(p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for len(f.bytes) == 0 {
+	for f.next == len(f.bytes) {
 		if f.closed {
 			return 0, io.EOF
 		}
 		f.filled.Wait()
 	}
-	n := copy(p, f.bytes)
-	if f.bytes = f.bytes[n:]; len(f.bytes) == 0 {
+	n := copy(p, f.bytes[f.next:])
+	if f.next += n; f.next == len(f.bytes) {
+		f.bytes, f.next = f.bytes[:0], 0
+	}
+	if cap(f.bytes) > keptBuffer && len(f.bytes) == 0 {
 		f.bytes = nil
 	}
 	return n, nil

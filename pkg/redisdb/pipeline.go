@@ -11,8 +11,8 @@ import (
 	"github.com/usherhq/usher/pkg/coalesce"
 )
 
-// do runs small commands in a pipeline shared with other callers. It returns the first error that is not "no such key";
-// the commands hold their own.
+// do runs small commands in a pipeline shared with other callers. It returns the first error that is not "no such key".
+// The commands may be looked at only where there is none: a caller who gave up left them to the pipeline.
 func (db *DB) do(ctx context.Context, commands ...redis.Cmder) error {
 	if !db.Healthy() {
 		return unavailable(errDown)
@@ -55,13 +55,15 @@ func (db *DB) run(ctx context.Context, c redis.Cmder) error {
 	if !db.Healthy() {
 		return unavailable(errDown)
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err := db.client.Process(ctx, c)
+	err := db.client.Process(bounded, c)
 	if errors.Is(err, redis.Nil) {
 		return nil
 	}
-	db.suspect(err)
+	if ctx.Err() == nil { // a caller who gave up says nothing about the server
+		db.suspect(err)
+	}
 	return unavailable(err)
 }
 
@@ -94,7 +96,7 @@ func forgotten(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
 func (db *DB) evaluate(ctx context.Context, s script, keys []string, args ...any) (*redis.Cmd, error) {
 	c := s.call(ctx, keys, args...)
 	err := db.run(ctx, c)
-	if forgotten(c.Err()) {
+	if forgotten(err) {
 		c = redis.NewCmd(ctx, s.command("eval", s.source, keys, args)...)
 		err = db.run(ctx, c)
 	}

@@ -108,7 +108,7 @@ func connect(o Options) (redis.UniversalClient, error) {
 		}
 		options.Addrs, options.IsClusterMode, options.MasterName = server.Addrs, server.Cluster, server.Sentinel
 		options.Username, options.Password, options.DB = server.username, server.password, server.Database
-		options.SentinelUsername, options.SentinelPassword = server.username, server.password
+		options.SentinelUsername, options.SentinelPassword = server.sentinelUsername, server.sentinelPassword
 		if server.TLS {
 			options.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 		}
@@ -147,6 +147,7 @@ func (db *DB) Healthy() bool { return db.healthy.Load() }
 func (db *DB) watch(ctx context.Context) {
 	timer := time.NewTimer(calm)
 	defer timer.Stop()
+	up := true
 	for {
 		select {
 		case <-ctx.Done():
@@ -154,15 +155,20 @@ func (db *DB) watch(ctx context.Context) {
 		case <-db.doubt:
 		case <-timer.C:
 		}
-		before := db.Healthy()
 		err := db.ask(ctx)
-		switch after := db.Healthy(); {
-		case before && !after && ctx.Err() == nil:
+		switch {
+		case ctx.Err() != nil:
+			return
+		case up && err != nil:
 			db.log.Error("Redis does not answer", "error", err)
-		case !before && after:
-			db.log.Info("Redis answers")
+		case !up && err == nil:
+			db.log.Info("Redis answers again")
 		}
-		timer.Reset(map[bool]time.Duration{true: calm, false: anxious}[db.Healthy()])
+		if up = err == nil; up {
+			timer.Reset(calm)
+		} else {
+			timer.Reset(anxious)
+		}
 	}
 }
 

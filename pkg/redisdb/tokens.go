@@ -31,6 +31,20 @@ func (db *DB) PutToken(ctx context.Context, t Token) error {
 	return db.do(ctx, c)
 }
 
+// PutTokens adds many tokens to the index. It returns problem.NotNow while Redis is down; some may then be added.
+func (db *DB) PutTokens(ctx context.Context, tokens []Token) error {
+	commands := make([]redis.Cmder, 0, len(tokens))
+	for _, t := range tokens {
+		if c := db.putToken(ctx, t); c != nil {
+			commands = append(commands, c)
+		}
+	}
+	if len(commands) == 0 {
+		return nil
+	}
+	return db.do(ctx, commands...)
+}
+
 // putToken is the command that adds t, nil where the entry would have died already.
 func (db *DB) putToken(ctx context.Context, t Token) redis.Cmder {
 	left := t.ExpiresAt.Add(tokenGrace).Sub(db.clock())
@@ -44,13 +58,14 @@ func (db *DB) putToken(ctx context.Context, t Token) redis.Cmder {
 // did not write is a miss too, and an alarm. It returns problem.NotNow while Redis is down.
 func (db *DB) Token(ctx context.Context, hash [sha256.Size]byte) (Token, bool, error) {
 	c := redis.NewStringCmd(ctx, "get", tokenKey(hash))
-	err := db.do(ctx, c)
-	if wrongType(c.Err()) {
-		db.foreign("token", c.Err())
+	switch err := db.do(ctx, c); {
+	case wrongType(err):
+		db.foreign("token", err)
 		return Token{}, false, nil
-	}
-	if err != nil || errors.Is(c.Err(), redis.Nil) {
+	case err != nil:
 		return Token{}, false, err
+	case c.Err() != nil: // no such key
+		return Token{}, false, nil
 	}
 	org, invitation, _ := strings.Cut(c.Val(), " ")
 	if !events.ValidOrganization(org) || !events.IsInvitationID(invitation) {

@@ -21,7 +21,8 @@ type Server struct {
 	// TLS is true for the rediss forms. Certificates are always checked.
 	TLS bool
 
-	username, password string
+	username, password                 string
+	sentinelUsername, sentinelPassword string
 }
 
 // ParseURL reads the forms
@@ -32,7 +33,8 @@ type Server struct {
 //	unix://[user:password@]/path[?db=database]
 //
 // each of the first three also with rediss, for TLS. A cluster may also be given as redis://host?addr=host:port&addr=…,
-// and sentinels as redis://host?master_name=…. It returns an error that does not repeat the URL, which may hold a password.
+// and sentinels as redis://host?master_name=…. The user is the servers'; sentinels that ask for one
+// find it in the options sentinel_username and sentinel_password. It returns an error that does not repeat the URL, which may hold a password.
 func ParseURL(s string) (Server, error) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
@@ -76,15 +78,18 @@ func unixServer(server Server, u *url.URL) (Server, error) {
 	return server, err
 }
 
+var urlOptions = []string{"addr", "db", "master_name", "sentinel_username", "sentinel_password"}
+
 func networkServer(server Server, kind string, hosts []string, u *url.URL) (Server, error) {
 	query := u.Query()
 	for name := range query {
-		if !slices.Contains([]string{"addr", "master_name", "db"}, name) {
-			return Server{}, errors.New("redisdb: the URL has an option other than addr, master_name and db")
+		if !slices.Contains(urlOptions, name) {
+			return Server{}, errors.New("redisdb: the URL has an option other than " + strings.Join(urlOptions, ", "))
 		}
 	}
 	path := strings.FieldsFunc(u.Path, func(r rune) bool { return r == '/' })
 	server.Sentinel = query.Get("master_name")
+	server.sentinelUsername, server.sentinelPassword = query.Get("sentinel_username"), query.Get("sentinel_password")
 	if kind == "sentinel" && server.Sentinel == "" && len(path) > 0 {
 		server.Sentinel, path = path[0], path[1:]
 	}

@@ -16,8 +16,8 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
-	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/apikeys"
+	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/roster"
 )
@@ -89,6 +89,9 @@ func Load(service Service, environ []string) (Settings, error) {
 	s.PublicURL = strings.TrimSuffix(s.PublicURL, "/")
 	if s.Development() && s.PublicURL == "" {
 		s.PublicURL = "http://" + s.HTTPAddr
+	}
+	if s.Development() && s.MailFrom == "" {
+		s.MailFrom = "Usher <invitations@usher.localhost>"
 	}
 	problems = append(problems, s.problems(service)...)
 	return s, errors.Join(problems...)

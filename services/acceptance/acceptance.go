@@ -4,53 +4,50 @@ package acceptance
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
-	"github.com/usherhq/usher/pkg/apikeys"
 	"github.com/usherhq/usher/pkg/bus"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
+	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/redeem"
-	"github.com/usherhq/usher/pkg/roster"
 )
 
 // source is the CloudEvents source of what this service publishes.
 const source = "/usher/acceptance"
 
-// Deps are what the service works with.
-type Deps struct {
-	Ledger *ledger.Ledger
-	Roster *roster.Roster
-	Keys   *apikeys.Keys
-	Router *bus.Router
-	Logger *slog.Logger
-	// Authority is the instance's policy for inviters who lost theirs.
-	Authority string
+// Service is the acceptance worker.
+type Service struct {
+	*platform.Platform
+	router *bus.Router
 }
 
-// Service is the acceptance worker.
-type Service struct{ Deps }
-
-// New registers the worker's handlers on the router.
-func New(d Deps) *Service {
-	s := &Service{Deps: d}
+// New registers the worker's handlers.
+func New(p *platform.Platform) (*Service, error) {
+	router, err := p.Router("acceptance")
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{Platform: p, router: router}
 	subscribe := func(durable, fact string, inFlight int) bus.Subscription {
 		return bus.Subscription{
 			Stream: events.StreamInvitations, Durable: durable, InFlight: inFlight,
 			Filters: []string{events.InvitationSubject(events.AnyOrganization, "*", fact)},
 		}
 	}
-	d.Router.Handle("acceptance", subscribe("acceptance", events.FactAccepted, 512), s.accepted)
-	d.Router.Handle("expiry", subscribe("expiry", events.FactExpiryDue, 128), s.expiryDue)
-	return s
+	router.Handle("acceptance", subscribe("acceptance", events.FactAccepted, 512), s.accepted)
+	router.Handle("expiry", subscribe("expiry", events.FactExpiryDue, 128), s.expiryDue)
+	return s, nil
 }
 
 // Run works until ctx ends and running handlers have finished.
-func (s *Service) Run(ctx context.Context) error { return s.Router.Run(ctx) }
+func (s *Service) Run(ctx context.Context) error { return s.router.Run(ctx) }
+
+// Healthy returns an error while nothing is consumed.
+func (s *Service) Healthy(context.Context) error { return s.router.Healthy() }
 
 // accepted provisions the membership. What it gives comes from the record made when the invitation was issued; of the
 // event it takes the name alone, which is the invitee's to choose.
@@ -89,7 +86,7 @@ func (s *Service) role(ctx context.Context, q *events.InvitationRequested) (stri
 	if err != nil {
 		return "", err
 	}
-	policy := s.Authority
+	policy := s.Settings.Authority
 	if org.Policy.InviterLostAuthority != "" {
 		policy = org.Policy.InviterLostAuthority
 	}
@@ -192,7 +189,7 @@ func (s *Service) expiryDue(ctx context.Context, m *bus.Received) error {
 	}
 	record, err := invitation.Load(ctx, s.Ledger, org, id)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return bus.Never("unknown-invitation", errors.New("there is no record of this invitation"))
+		return nil // a claim whose invitation was never made: its publisher died in between
 	}
 	if err != nil || record.Outcome != "" {
 		return err
@@ -226,3 +223,6 @@ func (s *Service) event(m *bus.Received, what string, record invitation.Record, 
 		CorrelationID: record.ID, CausationID: m.Event.ID, TraceParent: m.Event.TraceParent, TraceState: m.Event.TraceState, Data: data,
 	}
 }
+
+// Running is closed once the handlers of the bus run.
+func (s *Service) Running() <-chan struct{} { return s.router.Running() }

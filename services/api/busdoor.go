@@ -16,7 +16,7 @@ import (
 const unknownOrganization = "_unknown"
 
 func (s *Service) openBusDoor() {
-	s.Router.Handle("admission", bus.Subscription{
+	s.router.Handle("admission", bus.Subscription{
 		Stream: events.StreamRequests, Durable: "admission", InFlight: 256, Filters: []string{events.RootRequests + ".*"},
 	}, s.requested)
 }

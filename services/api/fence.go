@@ -16,11 +16,11 @@ const (
 // mailSettled waits until no mail of the invitation is between claim and provider, so that none leaves after the revoke
 // was answered. A claim older than fenceFor belongs to a worker that died or is asking the provider: it looks at the
 // ledger again before it sends anything.
-func (s *Service) mailSettled(ctx context.Context, invitation string) error {
+func (s *Service) mailSettled(ctx context.Context, org, invitation string) error {
 	timer := time.NewTicker(fenceEvery)
 	defer timer.Stop()
 	for {
-		claim, held, err := s.Redis.MailInFlight(ctx, invitation)
+		claim, held, err := s.Redis.MailInFlight(ctx, org, invitation)
 		if err != nil {
 			return err
 		}

@@ -397,7 +397,7 @@ func (s *Service) end(ctx context.Context, record *invitation.Record, reason str
 		s.Views.Learn(ctx, *record)
 	}
 	// A mailer that read the ledger before the revoke may be about to send: wait until its claim is gone.
-	return s.mailSettled(ctx, record.ID)
+	return s.mailSettled(ctx, record.Organization, record.ID)
 }
 
 func hasEnded(status invitation.Status) error {
@@ -505,7 +505,7 @@ func resendUnit(e events.Event, record *invitation.Record, deadline time.Time, h
 	if err != nil {
 		return nil, err
 	}
-	return []ledger.Message{asked, timer.Expecting(events.ClaimSubject(record.Organization, record.Request.Person), held)}, nil
+	return []ledger.Message{timer.Expecting(events.ClaimSubject(record.Organization, record.Request.Person), held), asked.Guarded()}, nil
 }
 
 // replace makes a new invitation of one that expired or bounced.

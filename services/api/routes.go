@@ -7,11 +7,9 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/problem"
-	"github.com/usherhq/usher/pkg/telemetry"
 	"github.com/usherhq/usher/services/api/docs"
 	"github.com/usherhq/usher/services/api/pages"
 )
@@ -21,7 +19,7 @@ func (s *Service) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.operations(mux)
 
-	invitee := pages.New(pages.Options{Redeemer: s.redeemer, Unsubscriber: s, PublicURL: s.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now})
+	invitee := pages.New(pages.Options{Redeemer: s.redeemer, Unsubscriber: s, Members: s.Roster, PublicURL: s.Settings.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now})
 	mux.Handle("/i/{token}", invitee)
 	mux.Handle("/join", invitee)
 	mux.Handle("/unsubscribe/{token}", invitee)
@@ -29,18 +27,16 @@ func (s *Service) routes() http.Handler {
 
 	mux.HandleFunc("POST /webhooks/mailgun", s.mailgunWebhook)
 
-	mux.HandleFunc("GET /livez", s.livez)
-	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{}))
+	s.probes.Register(mux)
 	mux.Handle("/docs/", http.StripPrefix("/docs", docs.Handler()))
 	mux.Handle("GET /docs", http.RedirectHandler("/docs/", http.StatusMovedPermanently))
 	mux.HandleFunc("GET /asyncapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/yaml")
 		_, _ = w.Write(events.AsyncAPI)
 	})
-	if s.Outbox != nil {
-		mux.Handle("/outbox", s.Outbox)
-		mux.Handle("/outbox/", s.Outbox)
+	if s.outbox != nil {
+		mux.Handle("/outbox", s.outbox)
+		mux.Handle("/outbox/", s.outbox)
 	}
 	return s.outer(mux)
 }
@@ -109,7 +105,6 @@ func describeBulk(api huma.API) {
 
 // outer wraps every route: security headers, no panic reaching the client half-written, problems for what no route takes.
 func (s *Service) outer(mux *http.ServeMux) http.Handler {
-	tracer := s.Tracing.Tracer("usher/api")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if what := recover(); what != nil {
@@ -126,9 +121,9 @@ func (s *Service) outer(mux *http.ServeMux) http.Handler {
 			s.unrouted(w, r, handler)
 			return
 		}
-		ctx, span := telemetry.StartRequest(r.Context(), tracer, r, pattern)
+		r, span := s.startSpan(r, pattern)
 		defer span.End()
-		mux.ServeHTTP(w, r.WithContext(ctx))
+		mux.ServeHTTP(w, r)
 	})
 }
 

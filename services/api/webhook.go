@@ -29,11 +29,11 @@ func (s *Service) mailgunWebhook(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, problem.New(problem.TooLarge, "The body is larger than %d bytes, or did not arrive whole.", maxWebhook))
 		return
 	}
-	if s.WebhookKey == "" {
+	if s.Settings.MailgunWebhookKey == "" {
 		s.refuse(w, problem.New(problem.NotFound, "No webhook signing key is set here."))
 		return
 	}
-	report, err := mailgunhook.Parse(body, s.WebhookKey, s.Ledger.Now())
+	report, err := mailgunhook.Parse(body, s.Settings.MailgunWebhookKey, s.Ledger.Now())
 	if err != nil {
 		s.Logger.Warn("a webhook was refused", "error", err)
 		w.WriteHeader(http.StatusNotAcceptable)

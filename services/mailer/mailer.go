@@ -4,7 +4,6 @@ package mailer
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,12 +12,9 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/bus"
 	"github.com/usherhq/usher/pkg/invitation"
-	"github.com/usherhq/usher/pkg/ledger"
-	"github.com/usherhq/usher/pkg/links"
-	"github.com/usherhq/usher/pkg/redisdb"
-	"github.com/usherhq/usher/pkg/roster"
-	"github.com/usherhq/usher/pkg/suppressions"
+	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/services/mailer/mail"
+	"github.com/usherhq/usher/services/mailer/mailgun"
 )
 
 // source is the CloudEvents source of what this service publishes.
@@ -37,68 +33,75 @@ type Provider interface {
 	mail.Finder
 }
 
-// Deps are what the service works with.
-type Deps struct {
-	Ledger       *ledger.Ledger
-	Redis        *redisdb.DB
-	Roster       *roster.Roster
-	Suppressions *suppressions.List
-	Links        *links.Ring
-	Router       *bus.Router
-	Logger       *slog.Logger
-	Registry     *prometheus.Registry
-
-	Provider Provider
-	// From is the sender of all mails; PublicURL the base of every link.
-	From, PublicURL string
-	// Rate is how many mails may leave in a second; 0 for no limit.
-	Rate int
-}
-
 // Service is the mailer.
 type Service struct {
-	Deps
+	*platform.Platform
+	router   *bus.Router
+	provider Provider
 	worker   string // names this process in claims
 	renderer *mail.Renderer
 	outgoing *mail.Batching
 	latency  prometheus.Histogram
 }
 
-// New registers the worker's handlers on the router. It returns an error for a From that is no address.
-func New(d Deps) (*Service, error) {
-	renderer, err := mail.NewRenderer(mail.RendererOptions{From: d.From})
+// New registers the worker's handlers. It returns an error for a sender that is no address.
+func New(p *platform.Platform, provider Provider) (*Service, error) {
+	renderer, err := mail.NewRenderer(mail.RendererOptions{From: p.Settings.MailFrom})
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{Deps: d, worker: uuid.NewString(), renderer: renderer}
-	s.outgoing = mail.NewBatching(d.Provider, mail.BatchingOptions{Rate: d.Rate, Clock: d.Ledger.Now})
-	s.measure()
-	for _, h := range []struct {
-		durable, fact string
-		handle        func(context.Context, *bus.Received) error
-	}{
-		{"mailer", events.FactRequested, s.requested},
-		{"mailer-resend", events.FactResend, s.resend},
-		{"mailer-reminder", events.FactReminderDue, s.reminderDue},
-	} {
-		d.Router.Handle(h.durable, bus.Subscription{
-			Stream: events.StreamInvitations, Durable: h.durable, InFlight: inFlight, AckWait: ackWait,
-			Filters: []string{events.InvitationSubject(events.AnyOrganization, "*", h.fact)},
-			// A provider that is down for hours loses nobody's mail: the deadline is what ends trying.
-			Patience: invitation.MaxTTL, Confirm: true,
-		}, h.handle)
+	router, err := p.Router("mailer")
+	if err != nil {
+		return nil, err
 	}
+	s := &Service{Platform: p, router: router, provider: provider, worker: uuid.NewString(), renderer: renderer}
+	s.outgoing = mail.NewBatching(provider, mail.BatchingOptions{Rate: p.Settings.MailRate, Clock: p.Clock})
+	s.measure()
+	subscribe := func(durable, fact string, handle bus.Handler) {
+		router.Handle(durable, bus.Subscription{
+			Stream: events.StreamInvitations, Durable: durable, InFlight: inFlight, AckWait: ackWait, Confirm: true,
+			Filters: []string{events.InvitationSubject(events.AnyOrganization, "*", fact)},
+			// A provider that is down for hours loses nobody's mail: the deadline is what ends trying.
+			Patience: invitation.MaxTTL,
+		}, handle)
+	}
+	subscribe("mailer", events.FactRequested, s.requested)
+	subscribe("mailer-resend", events.FactResend, s.resend)
+	subscribe("mailer-reminder", events.FactReminderDue, s.reminderDue)
 	return s, nil
+}
+
+// NewWithMailgun is New with the provider that the settings name. It asks Mailgun for the domain, and says in the log what
+// is wrong with key, domain or region; that Mailgun is down stops nobody from starting.
+func NewWithMailgun(ctx context.Context, p *platform.Platform) (*Service, error) {
+	provider, err := mailgun.New(mailgun.Options{
+		Domain: p.Settings.MailgunDomain, APIKey: p.Settings.MailgunKey, Base: p.Settings.MailgunBase, Clock: p.Clock,
+		AllowHTTP: p.Settings.Development(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := provider.Check(ctx); err != nil {
+		p.Logger.Error("Mailgun does not answer as it should; mails wait until it does", "error", err)
+	}
+	return New(p, provider)
 }
 
 // Run works until ctx ends and running handlers have finished.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.outgoing.Close()
-	return s.Router.Run(ctx)
+	return s.router.Run(ctx)
 }
 
-// Healthy returns an error while nothing can be sent until somebody acts.
-func (s *Service) Healthy() error {
+// Healthy returns an error while nothing is consumed, or nothing can be sent until somebody acts.
+func (s *Service) Healthy(context.Context) error {
+	if err := s.router.Healthy(); err != nil {
+		return err
+	}
+	return s.paused()
+}
+
+func (s *Service) paused() error {
 	until, reason := s.outgoing.Held()
 	var paused *mail.Paused
 	if !until.IsZero() && errors.As(reason, &paused) {
@@ -115,12 +118,13 @@ func (s *Service) measure() {
 	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "usher_mail_paused", Help: "1 while nothing can be sent until somebody acts (the provider refuses the key, the domain or the account).",
 	}, func() float64 {
-		if s.Healthy() != nil {
+		if s.paused() != nil {
 			return 1
 		}
 		return 0
 	})
-	if s.Registry != nil {
-		s.Registry.MustRegister(s.latency, held)
-	}
+	s.Registry.MustRegister(s.latency, held)
 }
+
+// Running is closed once the handlers of the bus run.
+func (s *Service) Running() <-chan struct{} { return s.router.Running() }

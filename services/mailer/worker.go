@@ -106,12 +106,12 @@ func (s *Service) work(ctx context.Context, t task) error {
 		return bus.Never("no-link", err)
 	}
 	claim, err := s.Redis.Claim(ctx, ref, s.worker, redisdb.Token{
-		Hash: links.Hash(token), Organization: t.record.Organization, Invitation: t.record.ID, ExpiresAt: t.record.Deadline,
+		Hash: token.Hash(), Organization: t.record.Organization, Invitation: t.record.ID, ExpiresAt: t.record.Deadline,
 	})
 	if err != nil {
 		return err
 	}
-	if claim.State != redisdb.ClaimWon {
+	if !claim.Won {
 		return s.contested(ctx, t, ref, claim, token)
 	}
 	needed, err := s.needed(ctx, &t)
@@ -138,7 +138,7 @@ func (s *Service) needed(ctx context.Context, t *task) (bool, error) {
 	return t.record.SentIntent < t.intent && t.record.DeadlineSeq <= t.intent, nil
 }
 
-func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token string) error {
+func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token links.Token) error {
 	if reason, suppressed := s.suppressed(t); suppressed {
 		if err := s.bounced(ctx, t, reason, 0); err != nil {
 			return err
@@ -166,12 +166,12 @@ func (s *Service) suppressed(t task) (string, bool) {
 }
 
 // letter writes the mail.
-func (s *Service) letter(ctx context.Context, t task, token string) (mail.Mail, error) {
+func (s *Service) letter(ctx context.Context, t task, token links.Token) (mail.Mail, error) {
 	org, err := s.Roster.Organization(ctx, t.record.Organization)
 	if err != nil {
 		return mail.Mail{}, err
 	}
-	unsubscribe, err := s.Links.Derive(links.PurposeUnsubscribe, t.record.ID, t.record.Generation)
+	stop, err := s.Links.Derive(links.PurposeUnsubscribe, t.record.ID, t.record.Generation)
 	if err != nil {
 		return mail.Mail{}, fmt.Errorf("unsubscribe link: %w", err)
 	}
@@ -180,7 +180,7 @@ func (s *Service) letter(ctx context.Context, t task, token string) (mail.Mail, 
 		mail.Context{Purpose: t.purpose, Organization: org.Name, Inviter: q.InviterName, Role: q.Role, Locale: q.Locale},
 		mail.Recipient{
 			Invitation: t.record.ID, Generation: t.record.Generation, Intent: t.intent, To: q.Email, Name: q.Name,
-			Link: links.URL(s.PublicURL, token), Unsubscribe: s.PublicURL + "/unsubscribe/" + unsubscribe, Deadline: t.record.Deadline,
+			Link: links.URL(s.Settings.PublicURL, token), Unsubscribe: links.UnsubscribeURL(s.Settings.PublicURL, stop), Deadline: t.record.Deadline,
 		})
 }
 
@@ -211,7 +211,7 @@ func (s *Service) settle(ctx context.Context, t task, ref redisdb.Intent, letter
 const settleAfter = 5 * time.Second
 
 // contested handles a claim that somebody has: another worker that is at it, or one that died with the outcome unknown.
-func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, token string) error {
+func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, token links.Token) error {
 	if claim.Intent != ref.Sequence { // another mail of the same invitation is on its way
 		return bus.Later(time.Second, errors.New("another mail of this invitation is being sent"))
 	}
@@ -231,7 +231,7 @@ func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, cla
 	if err != nil {
 		return err
 	}
-	id, found, err := s.Provider.Find(ctx, letter, claim.Since)
+	id, found, err := s.provider.Find(ctx, letter, claim.Since)
 	switch {
 	case err != nil:
 		return s.wait(err)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/usherhq/usher/pkg/clock"
@@ -52,6 +53,7 @@ type Options struct {
 type Pages struct {
 	Options
 	mux    *http.ServeMux
+	guard  *http.CrossOriginProtection
 	cookie cookie
 	base   string // the path of PublicURL, before every path of ours
 }
@@ -62,8 +64,11 @@ func New(o Options) *Pages {
 	if err != nil {
 		public = &url.URL{} // settings refuse such a URL long before
 	}
-	p := &Pages{Options: o, mux: http.NewServeMux(), base: strings.TrimRight(public.EscapedPath(), "/")}
-	p.cookie = newCookie(public.Scheme == "https")
+	p := &Pages{
+		Options: o, mux: http.NewServeMux(), guard: http.NewCrossOriginProtection(),
+		cookie: newCookie(public.Scheme == "https"), base: strings.TrimRight(public.EscapedPath(), "/"),
+	}
+	_ = p.guard.AddTrustedOrigin(public.Scheme + "://" + public.Host) // behind a proxy Host may be another; where it fails, nothing is trusted
 	p.mux.HandleFunc("GET /i/{token}", p.enter)
 	p.mux.HandleFunc("GET /join", p.join)
 	p.mux.HandleFunc("POST /join", p.answer)
@@ -93,8 +98,11 @@ const maxForm = 16 << 10
 // readForm reads a posted form of either encoding. Where it cannot, it answers and reports false.
 func (p *Pages) readForm(w http.ResponseWriter, r *http.Request) bool {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	err := r.ParseMultipartForm(maxForm)
-	if err == nil || errors.Is(err, http.ErrNotMultipart) && r.PostForm != nil {
+	err := r.ParseForm()
+	if err == nil {
+		err = r.ParseMultipartForm(maxForm)
+	}
+	if err == nil || errors.Is(err, http.ErrNotMultipart) {
 		return true
 	}
 	status := http.StatusBadRequest
@@ -105,14 +113,35 @@ func (p *Pages) readForm(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// refuse shows the page that goes with a refusal.
+// ends names the page of each refusal after which there is nothing left to do here.
+var ends = map[problem.Code]string{
+	problem.NotFound:            "unknown",
+	problem.UnknownOrganization: "unknown",
+	problem.Accepted:            "toolate", // to decline
+	problem.Declined:            "declined",
+	problem.Revoked:             "revoked",
+	problem.Expired:             "expired",
+	problem.Replaced:            "replaced",
+	problem.AuthorityLost:       "authority",
+	problem.RoleGone:            "authority",
+	problem.NotNow:              "notnow",
+}
+
+// refuse shows the page that goes with a refusal. What has no page of its own was not foreseen: "not now", never "yes".
 func (p *Pages) refuse(w http.ResponseWriter, err error, v view) {
 	e := problem.As(err)
-	page, ok := ends[e.Code]
-	if !ok {
-		e, page = problem.As(errors.Join(errUnforeseen, err)), "notnow"
-		e = &problem.Error{Code: problem.NotNow, RetryAfter: e.RetryAfter, Cause: err}
+	if _, ok := ends[e.Code]; !ok {
+		e = problem.Unavailable("The page", err)
 	}
-	p.later(w, e)
-	p.render(w, e.Status(), page, v)
+	p.askLater(w, e)
+	p.render(w, e.Status(), ends[e.Code], v)
+}
+
+// askLater logs that a dependency is down and says when to come back.
+func (p *Pages) askLater(w http.ResponseWriter, e *problem.Error) {
+	if e.Code != problem.NotNow {
+		return
+	}
+	p.Logger.Warn("a page answered not now", "error", e)
+	w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Seconds()))))
 }

@@ -14,7 +14,7 @@ import (
 // MaxBatch is how many mails may travel together.
 const MaxBatch = 1000
 
-// ErrClosed is returned by Batching.Send after Close.
+// ErrClosed is the cause of the *Later that Batching.Send returns after Close.
 var ErrClosed = errors.New("mail: no longer sending")
 
 // BatchingOptions tune a Batching.
@@ -85,7 +85,7 @@ func NewBatching(sender Sender, o BatchingOptions) *Batching {
 }
 
 // Send hands one mail in and waits for what becomes of it: the provider's id, or *Permanent, *Later, *Paused or *Unknown.
-// It returns ErrClosed after Close. When ctx ends first the mail may still leave, so the error is *Unknown.
+// When ctx ends first the mail may still leave, so the error is *Unknown.
 func (b *Batching) Send(ctx context.Context, m Mail) (string, error) {
 	c := call{mail: m, answer: make(chan Result, 1)}
 	if err := b.enter(c); err != nil {
@@ -111,7 +111,7 @@ func (b *Batching) enter(c call) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return ErrClosed
+		return &Later{Cause: ErrClosed}
 	}
 	q := b.queueFor(c.mail)
 	q.calls = append(q.calls, c)

@@ -205,6 +205,11 @@ func TestCloseLetsFinishWhatWasHandedInAndRefusesMore(t *testing.T) {
 		synctest.Wait()
 		_, err := b.Send(t.Context(), to(t, r, "acme", "late@example.org"))
 		require.ErrorIs(t, err, mail.ErrClosed)
+		select {
+		case <-closed:
+			t.Fatal("closed while a call was under way")
+		default:
+		}
 		close(p.gate)
 		<-closed
 		for _, r := range done() {

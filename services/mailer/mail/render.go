@@ -177,7 +177,7 @@ const maxName = 100
 func tidy(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
-		case unicode.IsControl(r), unicode.IsSpace(r):
+		case unicode.IsControl(r):
 			return ' '
 		case unicode.Is(unicode.Bidi_Control, r):
 			return -1

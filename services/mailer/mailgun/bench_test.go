@@ -3,18 +3,15 @@ package mailgun_test
 import (
 	"context"
 	"fmt"
-	"net/http/httptest"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
-	"github.com/usherhq/usher/services/mailer/fakemailgun"
 	"github.com/usherhq/usher/services/mailer/mail"
-	"github.com/usherhq/usher/services/mailer/mailgun"
 )
 
+// cpu is what this process has used, the fake Mailgun included.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
@@ -22,22 +19,8 @@ func cpu() time.Duration {
 }
 
 func benchmarkSend(b *testing.B, size int) {
-	fake := fakemailgun.New(fakemailgun.Options{})
-	srv := httptest.NewServer(fake)
-	b.Cleanup(srv.Close)
-	s, err := mailgun.New(mailgun.Options{Domain: "mg.example.org", APIKey: "key", Base: srv.URL})
-	require.NoError(b, err)
-	r, err := mail.NewRenderer(mail.RendererOptions{From: "Usher <hello@mg.example.org>"})
-	require.NoError(b, err)
-	mails := make([]mail.Mail, size)
-	for i := range mails {
-		mails[i], err = r.Mail(mail.Context{Purpose: mail.PurposeInvitation, Organization: "Acme", Inviter: "Bob", Role: "member", ReplyTo: "bob@acme.example"}, mail.Recipient{
-			Invitation: fmt.Sprintf("inv_01jd7x2q8c9v5m3k4n6p7r8s%02x", i%256), Generation: 1, Intent: uint64(i + 1), To: fmt.Sprintf("person%d@example.org", i), Name: "Ann Example",
-			Link:        "https://usher.example.org/i/AQEBAZNn8QyQcYGZp3CkWbX2Qq0kB0F1o2J3c4d5e6f7g8h9i0j1k2l3m4n5o",
-			Unsubscribe: "https://usher.example.org/u/AQEBAZNn8QyQcYGZp3CkWbX2Qq0kB0F1o2J3c4d5e6f7g8h9i0j1k2l3m4n5o", Deadline: time.Now(),
-		})
-		require.NoError(b, err)
-	}
+	s := setup(b, nil)
+	mails := s.mails(b, size)
 	before := cpu()
 	for b.Loop() {
 		for _, r := range s.Send(context.Background(), mails) {
@@ -48,6 +31,31 @@ func benchmarkSend(b *testing.B, size int) {
 	}
 	b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "mails/s")
 	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N*size), "cpu-µs/mail")
+}
+
+// BenchmarkSendThroughBatching is the mailer's path: many callers, one mail each, all with one letter.
+func BenchmarkSendThroughBatching(b *testing.B) {
+	for _, callers := range []int{64, 1000} {
+		b.Run(fmt.Sprint(callers, "callers"), func(b *testing.B) {
+			bench := setup(b, nil)
+			mails := bench.mails(b, 1000)
+			batching := mail.NewBatching(bench.Sender, mail.BatchingOptions{})
+			defer batching.Close()
+			before := cpu()
+			b.SetParallelism(callers / 2)
+			var n atomic.Int64
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := batching.Send(b.Context(), mails[n.Add(1)%1000]); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "mails/s")
+			b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-µs/mail")
+			b.ReportMetric(float64(b.N)/float64(bench.fake.Counters().Calls), "mails/call")
+		})
+	}
 }
 
 func BenchmarkSendOne(b *testing.B)      { benchmarkSend(b, 1) }

@@ -4,4 +4,6 @@
 // The JSON Schemas and the AsyncAPI document of package events are made here, from the Go types:
 //
 //	go test -run TestDocumentsFollowTheTypes -update
+//
+// Run these tests with -count=1: they read sources of another module, whose changes the cache of go test does not see.
 package contract

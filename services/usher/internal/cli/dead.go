@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/ledger"
+	"github.com/usherhq/usher/pkg/platform"
+)
+
+func deadCommand(streams Streams) *cobra.Command {
+	c := &cobra.Command{Use: "dead", Short: "List, show and redrive what could not be handled"}
+	list := &cobra.Command{
+		Use: "list", Short: "List dead letters, oldest first", Args: exactly(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return operate(c.Context(), streams, func(ctx context.Context, p *platform.Platform) error {
+				letters := []deadLetter{}
+				for r, err := range p.Ledger.Scan(ctx, events.StreamDeadLetters, events.RootDeadLetters+".>", 1) {
+					if err != nil {
+						return err
+					}
+					letters = append(letters, readDead(r, false))
+				}
+				if wantsJSON(c) {
+					return streams.print(c, map[string]any{"items": letters}, "")
+				}
+				w := tabwriter.NewWriter(streams.Out, 0, 4, 2, ' ', 0)
+				_, _ = fmt.Fprintln(w, "SEQUENCE\tTIME\tWORKER\tREASON\tSUBJECT\tDELIVERIES")
+				for _, d := range letters {
+					_, _ = fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", d.Sequence, local(d.Time), d.Worker, d.Reason, d.Subject, d.Deliveries)
+				}
+				return w.Flush()
+			})
+		},
+	}
+	show := &cobra.Command{
+		Use: "show SEQUENCE", Short: "Show a dead letter whole", Args: exactly(1, "the sequence of a dead letter"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return operate(c.Context(), streams, func(ctx context.Context, p *platform.Platform) error {
+				r, err := findDead(ctx, p, args[0])
+				if err != nil {
+					return err
+				}
+				d := readDead(r, true)
+				if wantsJSON(c) {
+					return streams.print(c, d, "")
+				}
+				_, err = fmt.Fprintf(streams.Out, "%s\n\nreason   %s\nsubject  %s\n\n%s\n\n%s\n", local(d.Time), d.Reason, d.Subject, headers(d.Header), d.Body)
+				return err
+			})
+		},
+	}
+	redrive := &cobra.Command{
+		Use: "redrive SEQUENCE", Short: "Hand a dead letter to its worker again, after the cause was mended", Args: exactly(1, "the sequence of a dead letter"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return operate(c.Context(), streams, func(ctx context.Context, p *platform.Platform) error {
+				r, err := findDead(ctx, p, args[0])
+				if err != nil {
+					return err
+				}
+				subject, err := redriveDead(ctx, p, r)
+				if err != nil {
+					return err
+				}
+				return streams.print(c, map[string]any{"sequence": r.Sequence, "subject": subject}, "%d is published on %s again.", r.Sequence, subject)
+			})
+		},
+	}
+	c.AddCommand(list, show, redrive)
+	return c
+}
+
+func findDead(ctx context.Context, p *platform.Platform, arg string) (ledger.Record, error) {
+	sequence, err := strconv.ParseUint(arg, 10, 64)
+	if err != nil {
+		return ledger.Record{}, usageError{fmt.Errorf("%q is no sequence", arg)}
+	}
+	for r, err := range p.Ledger.Scan(ctx, events.StreamDeadLetters, events.RootDeadLetters+".>", sequence) {
+		if err != nil {
+			return ledger.Record{}, err
+		}
+		if r.Sequence == sequence {
+			return r, nil
+		}
+		break
+	}
+	return ledger.Record{}, fmt.Errorf("there is no dead letter %d", sequence)
+}
+
+// redriveDead publishes the original message again. Its id is made of the dead letter's place, so that redriving twice
+// within the stream's window is once; beyond it, handlers recognise what was done before.
+func redriveDead(ctx context.Context, p *platform.Platform, r ledger.Record) (string, error) {
+	subject := first(r.Header, bus.DeadSubject)
+	stream := first(r.Header, bus.DeadStream)
+	if subject == "" || stream == "" {
+		return "", errors.New("the dead letter does not tell where it came from")
+	}
+	m := ledger.Message{Subject: subject, Header: map[string][]string{}, Data: r.Data}
+	for name, values := range r.Header {
+		if !strings.HasPrefix(name, "Usher-Dead-") && !strings.HasPrefix(name, "Nats-") {
+			m.Header[name] = values
+		}
+	}
+	m.Header["Nats-Msg-Id"] = []string{"redrive-" + strconv.FormatUint(r.Sequence, 10)}
+	_, err := p.Ledger.Publish(ctx, stream, m)
+	if errors.Is(err, ledger.ErrDuplicate) {
+		err = nil
+	}
+	return subject, err
+}
+
+func headers(h map[string][]string) string {
+	var b strings.Builder
+	for name, values := range h {
+		for _, v := range values {
+			fmt.Fprintf(&b, "%s: %s\n", name, v)
+		}
+	}
+	return b.String()
+}
