@@ -167,12 +167,28 @@ func (h *harness) settled(durable string) {
 }
 
 func (h *harness) unsettled(durable string) int {
+	info := h.consumer(durable)
+	return int(info.NumPending) + info.NumAckPending
+}
+
+// handedOut is how many messages the broker waits to hear about.
+func (h *harness) handedOut(durable string) int { return h.consumer(durable).NumAckPending }
+
+func (h *harness) consumer(durable string) *jetstream.ConsumerInfo {
 	h.t.Helper()
 	c, err := h.js.Consumer(h.context(), testStream, durable)
 	require.NoError(h.t, err)
-	info, err := c.Info(h.context())
-	require.NoError(h.t, err)
-	return int(info.NumPending) + info.NumAckPending
+	return c.CachedInfo()
+}
+
+// only is the one subscription of a subscriber.
+func only(s *Subscriber) *subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sub := range s.subscriptions {
+		return sub
+	}
+	return nil
 }
 
 // next waits for a value.

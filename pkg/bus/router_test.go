@@ -354,21 +354,29 @@ func TestNoMoreThanInFlightAtOnce(t *testing.T) {
 	h.publish(ids(0, 200)...)
 	var now, most, done atomic.Int64
 	all := make(chan struct{})
-	full := make(chan struct{})
-	h.run(s, func(context.Context, *Received) error {
+	full, finish := make(chan struct{}), make(chan struct{})
+	r, _ := h.run(s, func(context.Context, *Received) error {
 		n := now.Add(1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
 		if n == 8 && done.Load() == 0 { // concurrent: eight are with us before one is acked
 			close(full)
 		}
-		<-full
+		<-finish
 		now.Add(-1)
 		if done.Add(1) == 200 {
 			close(all)
 		}
 		return nil
 	})
+	next(t, full)
+	require.Equal(t, 8, h.handedOut("worker"), "none waits in a buffer")
+
+	// As around a reconnection: the broker serves a request that we have forgotten.
+	sub := only(r.subscriber)
+	require.NoError(t, h.nc.PublishRequest(requestPrefix+testStream+".worker", sub.inbox.Subject, []byte(`{"batch":20}`)))
+	require.Eventually(t, func() bool { return h.handedOut("worker") == 28 }, soon, 5*time.Millisecond)
+	close(finish)
 	next(t, all)
 	require.EqualValues(t, 8, most.Load())
 }

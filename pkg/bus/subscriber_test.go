@@ -178,6 +178,29 @@ func TestMessagesThatWereNotEmittedGoBackAtOnce(t *testing.T) {
 	h.settled("worker")
 }
 
+func TestMessagesOnTheirWayAtTheStopGoBackToo(t *testing.T) {
+	t.Parallel()
+	h := setup(t)
+	s := plan()
+	s.AckWait, s.InFlight = time.Hour, 500
+	p := mustPublisher(t, h.nc)
+	var published []*message.Message
+	for _, id := range ids(0, 2000) {
+		published = append(published, message.NewMessage(id, nil))
+	}
+	require.NoError(t, p.Publish(testSubject, published...))
+	for range 20 {
+		hasty := h.subscriber(s)
+		next(t, h.subscribe(hasty)).Nack()
+		require.NoError(t, hasty.Close())
+	}
+	patient := h.subscribe(h.subscriber(s))
+	for range published {
+		next(t, patient).Ack()
+	}
+	h.settled("worker")
+}
+
 func TestAMessageWithAStatusHeaderIsAMessage(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
@@ -224,14 +247,8 @@ func TestLostConsumerIsMadeAnewWhereItStood(t *testing.T) {
 // lookedAfter waits until an inspection has seen that everything up to a sequence is settled.
 func lookedAfter(t *testing.T, s *Subscriber, sequence uint64) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for sub := range s.subscriptions {
-			return sub.floor.Load() == sequence
-		}
-		return false
-	}, soon, 5*time.Millisecond)
+	sub := only(s)
+	require.Eventually(t, func() bool { return sub.floor.Load() == sequence }, soon, 5*time.Millisecond)
 }
 
 func TestDeletedStreamIsReportedAndNotMadeAnew(t *testing.T) {

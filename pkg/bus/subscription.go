@@ -350,9 +350,7 @@ func (s *subscription) look() error {
 	case err != nil:
 		return nil
 	}
-	if done := info.AckFloor.Stream; done > s.floor.Load() { // one made anew begins at 0
-		s.floor.Store(done)
-	}
+	s.floor.Store(info.AckFloor.Stream)
 	f := figures{pending: float64(info.NumPending), unsettled: float64(info.NumAckPending)}
 	if info.NumPending > 0 || info.NumAckPending > 0 {
 		f.oldest = s.oldest(ctx, c.stream, info.AckFloor.Stream+1)

@@ -161,6 +161,8 @@ func TestAGuardedMessageIsRefusedOnceItsGuardIsTaken(t *testing.T) {
 	last, err := l.Last(t.Context(), events.StreamInvitations, requested)
 	require.NoError(t, err)
 	require.Equal(t, sequence, last.Sequence)
+	require.Equal(t, []string{claim}, last.Header[jetstream.ExpectedLastSubjSeqSubjHeader])
+	require.Equal(t, []string{fmt.Sprint(sequence - 1)}, last.Header[jetstream.ExpectedLastSubjSeqHeader])
 
 	guard, err := l.storeOne(fact(t, claim, id)) // as a publisher that died after its first message leaves it
 	require.NoError(t, err)

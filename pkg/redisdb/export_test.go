@@ -10,3 +10,6 @@ var Pipe = pipe
 
 // BucketSize is how many sequences share an index.
 const BucketSize = bucketSize
+
+// Credentials are the parts of a URL that Server keeps to itself.
+func Credentials(s Server) (username, password string) { return s.username, s.password }

@@ -210,6 +210,9 @@ func wrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
 
 // foreign is the alarm for a key that holds what Usher did not write there.
 func (db *DB) foreign(kind string, err error) {
+	if p, ok := errors.AsType[*problem.Error](err); ok && p.Cause != nil {
+		err = p.Cause
+	}
 	db.log.Error("a key in Redis holds what Usher did not write", "kind", kind, "error", err)
 }
 

@@ -107,3 +107,5 @@ func openWith(t testing.TB, url string, o redisdb.Options) *redisdb.DB {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	return db
 }
+
+func count(s, part string) int { return strings.Count(s, part) }

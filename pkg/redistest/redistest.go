@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,6 +43,16 @@ func Run(t testing.TB, args ...string) *Server {
 		"--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "",
 		"--appendonly", "no", "--maxmemory-policy", "noeviction",
 	}, args...)
+	s.Start(t)
+	t.Cleanup(s.Kill9)
+	return s
+}
+
+// RunSentinel starts a sentinel with that file of settings; it ends with the test.
+func RunSentinel(t testing.TB, conf string) *Server {
+	t.Helper()
+	s := &Server{Port: freePort(t)}
+	s.args = []string{conf, "--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--sentinel"}
 	s.Start(t)
 	t.Cleanup(s.Kill9)
 	return s
@@ -150,6 +161,9 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
+// readiness is what a server or a sentinel says when it takes commands.
+var readiness = regexp.MustCompile(`[Rr]eady to accept connections|Sentinel ID is`)
+
 // output keeps what the server says, and tells when it is ready and when it has ended.
 type output struct {
 	ready, ended chan struct{}
@@ -165,7 +179,7 @@ func (o *output) read(r io.Reader) {
 		o.mu.Lock()
 		fmt.Fprintln(&o.text, lines.Text())
 		o.mu.Unlock()
-		if !ready && strings.Contains(lines.Text(), "eady to accept connections") {
+		if !ready && readiness.MatchString(lines.Text()) {
 			ready = true
 			close(o.ready)
 		}

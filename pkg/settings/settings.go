@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/mail"
 	"net/url"
 	"os"
@@ -50,6 +51,8 @@ type Settings struct {
 	DataDir   string        `env:"USHER_DATA_DIR" envDefault:"./usher-data" about:"the embedded broker's files"`
 	Grace     time.Duration `env:"USHER_SHUTDOWN_GRACE" envDefault:"15s" about:"how long a stop waits for running requests and handlers"`
 	LogLevel  slog.Level    `env:"USHER_LOG_LEVEL" envDefault:"INFO" about:"DEBUG, INFO, WARN or ERROR"`
+
+	ProfileAddr string `env:"USHER_PPROF_ADDR" about:"where Go's profiles are served, on this machine only, like 127.0.0.1:6060; unset: nowhere"`
 
 	NATSURL        string `env:"USHER_NATS_URL" secret:"true" about:"the broker; unset: embedded (only in \"usher up\")"`
 	NATSCreds      string `env:"USHER_NATS_CREDS" about:"path of the broker's credentials file"`
@@ -179,6 +182,7 @@ func (s Settings) problems(service Service) []error {
 	wrong(s.NATSSync != "" && s.NATSSync != "always", "USHER_NATS_SYNC can only be \"always\"")
 	wrong(!slices.Contains([]int{1, 3, 5}, s.Replicas), "USHER_REPLICAS must be 1, 3 or 5")
 	wrong(s.LedgerAge <= invitation.MaxTTL, "USHER_LEDGER_MAX_AGE must be longer than an invitation may live (%s)", invitation.MaxTTL)
+	wrong(s.ProfileAddr != "" && !loopback(s.ProfileAddr), "USHER_PPROF_ADDR must be a port of this machine alone, like 127.0.0.1:6060: profiles show what is in memory")
 	if service == Operator {
 		return found
 	}
@@ -202,6 +206,13 @@ func (s Settings) problems(service Service) []error {
 		found = append(found, s.mailProblems(production)...)
 	}
 	return found
+}
+
+// loopback reports whether an address with a port can be reached from this machine alone.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 func (s Settings) publicURLProblems(production bool) []error {

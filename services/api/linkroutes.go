@@ -8,11 +8,11 @@ import (
 	"github.com/usherhq/usher/pkg/redeem"
 )
 
-type tokenBody struct {
-	Token string `json:"token" maxLength:"200" doc:"The last part of the link."`
+type lookupInput struct {
+	Body struct {
+		Token string `json:"token" maxLength:"200" doc:"The last part of the link."`
+	}
 }
-
-type lookupInput struct{ Body tokenBody }
 
 // preview is what the holder of a link sees.
 type preview struct {
@@ -56,8 +56,8 @@ func (s *Service) lookup(ctx context.Context, in *lookupInput) (*lookupOutput, e
 
 type acceptInput struct {
 	Body struct {
-		tokenBody
-		Name string `json:"name,omitempty" maxLength:"200" doc:"How a new person wants to be called."`
+		Token string `json:"token" maxLength:"200" doc:"The last part of the link."`
+		Name  string `json:"name,omitempty" maxLength:"200" doc:"How a new person wants to be called."`
 	}
 }
 
@@ -89,7 +89,7 @@ func (s *Service) acceptLink(ctx context.Context, in *acceptInput) (*acceptOutpu
 
 type declineInput struct {
 	Body struct {
-		tokenBody
+		Token  string `json:"token" maxLength:"200" doc:"The last part of the link."`
 		Reason string `json:"reason,omitempty" maxLength:"500"`
 	}
 }

@@ -36,6 +36,7 @@ func (s *Service) routes() http.Handler {
 	})
 	if s.outbox != nil {
 		mux.Handle("/outbox", s.outbox)
+		mux.Handle("/outbox.json", s.outbox)
 		mux.Handle("/outbox/", s.outbox)
 	}
 	return s.outer(mux)

@@ -196,9 +196,9 @@ func (s *Service) settle(ctx context.Context, t task, ref redisdb.Intent, letter
 	case errors.As(err, &permanent):
 		return s.refused(ctx, t, ref, permanent)
 	case errors.As(err, &later):
-		return bus.Later(later.After, errors.Join(err, s.Redis.Release(ctx, ref, s.worker)))
+		return bus.Later(max(later.After, retryAfter), errors.Join(err, s.Redis.Release(ctx, ref, s.worker)))
 	case errors.As(err, &paused):
-		return bus.Later(paused.After, errors.Join(err, s.Redis.Release(ctx, ref, s.worker)))
+		return bus.Later(max(paused.After, retryAfter), errors.Join(err, s.Redis.Release(ctx, ref, s.worker)))
 	case errors.As(err, &unknown):
 		// The claim stays: it is what tells the next delivery that the provider must be asked first.
 		s.Logger.WarnContext(ctx, "it is not known whether the provider took a mail; it will be asked", "invitation", t.record.ID, "error", err)
@@ -207,8 +207,12 @@ func (s *Service) settle(ctx context.Context, t task, ref redisdb.Intent, letter
 	return err
 }
 
-// settleAfter is how long the provider's records take to be complete.
-const settleAfter = 5 * time.Second
+const (
+	// retryAfter is the least wait before a mail that was not taken is tried again.
+	retryAfter = time.Second
+	// settleAfter is how long to wait before the provider is asked what became of a mail.
+	settleAfter = 5 * time.Second
+)
 
 // contested handles a claim that somebody has: another worker that is at it, or one that died with the outcome unknown.
 func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, token links.Token) error {

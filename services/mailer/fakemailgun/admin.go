@@ -3,7 +3,9 @@ package fakemailgun
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 
 	"github.com/usherhq/usher/services/mailer/mailview"
@@ -40,6 +42,35 @@ func (s *Server) adminMails(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	answer(w, http.StatusOK, map[string]any{"items": items, "total": s.Counters().Mails})
+}
+
+// adminArrivals lists mails for load runs, as adminMails does but one short line a mail: its number, when it came (unix
+// nanoseconds), its recipient, its invitation, and its link where the texts are still kept.
+func (s *Server) adminArrivals(w http.ResponseWriter, r *http.Request) {
+	after, _ := strconv.Atoi(r.FormValue("after"))
+	limit, err := strconv.Atoi(r.FormValue("limit"))
+	if err != nil {
+		limit = len(s.kept)
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	for _, m := range s.mailsAfter(after, limit) {
+		_, _ = fmt.Fprintln(w, m.Number, m.At.UnixNano(), m.Recipient, m.Variables["invitation"], link.FindString(m.Text()))
+	}
+}
+
+// link is an invitation's link in a text.
+var link = regexp.MustCompile(`https?://\S+/i/[\w-]+`)
+
+func (s *Server) mailsAfter(after, limit int) []Mail {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var mails []Mail
+	for n := max(after+1, s.last-len(s.kept)+1); n <= s.last && len(mails) < limit; n++ {
+		if m := s.at(n); m != nil {
+			mails = append(mails, *m)
+		}
+	}
+	return mails
 }
 
 func (s *Server) adminMail(w http.ResponseWriter, r *http.Request) {

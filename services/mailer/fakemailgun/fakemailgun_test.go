@@ -427,3 +427,17 @@ func TestThePageShowsMailsWithLinksThatWork(t *testing.T) {
 	require.Contains(t, c.get("/1/html"), `<a target="_blank" rel="noopener noreferrer" href="https://usher.example/i/T">`)
 	require.Contains(t, c.get("/style.css"), "body")
 }
+
+func TestArrivalsTellWhenEachMailCameAndItsLink(t *testing.T) {
+	c := setup(t, fakemailgun.Options{KeepBodies: 1})
+	for _, to := range []string{"a@example.org", "b@example.org", "c@example.org"} {
+		fields := append(plain(to), field{"text", "Open http://usher.example.org/i/AbC-1_2 now"})
+		status, body := c.send("messages", fields)
+		require.Equal(t, http.StatusOK, status, body)
+	}
+	lines := strings.Split(strings.TrimSuffix(c.get("/fake/arrivals?after=1"), "\n"), "\n")
+	require.Len(t, lines, 2)
+	require.Regexp(t, `^2 \d{19} b@example.org inv_1 $`, lines[0]) // its texts were let go of
+	require.Regexp(t, `^3 \d{19} c@example.org inv_1 http://usher.example.org/i/AbC-1_2$`, lines[1])
+	require.Equal(t, 1, strings.Count(c.get("/fake/arrivals?limit=1"), "\n"))
+}

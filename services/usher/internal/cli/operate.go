@@ -233,6 +233,7 @@ func fakeMailgunCommand(streams Streams) *cobra.Command {
 	c.Flags().StringVar(&o.WebhookURL, "webhook-url", "", "where reports are posted, like http://127.0.0.1:8080/webhooks/mailgun")
 	c.Flags().StringVar(&o.SigningKey, "signing-key", "", "what reports are signed with (MAILGUN_WEBHOOK_SIGNING_KEY)")
 	c.Flags().BoolVar(&o.Deliver, "deliver", false, "report mails as delivered; bounce…@, defer…@, complain…@ and unsubscribe…@ as that")
+	c.Flags().IntVar(&o.Keep, "keep", 0, "how many mails are remembered (default 20000)")
 	c.Flags().IntVar(&o.KeepBodies, "keep-bodies", 0, "how many mails are kept with their texts (default 1000)")
 	return c
 }

@@ -1,0 +1,124 @@
+package coalesce_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/usherhq/usher/pkg/coalesce"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// gate is a flush that waits to be let through, and tells the sizes of its batches.
+type gate struct {
+	open  chan struct{}
+	sizes chan int
+}
+
+func newGate() gate { return gate{make(chan struct{}), make(chan int, 100)} }
+
+func (g gate) flush(items []int) []coalesce.Result[int] {
+	g.sizes <- len(items)
+	<-g.open
+	results := make([]coalesce.Result[int], len(items))
+	for i, item := range items {
+		results[i].Value = 2 * item
+		if item%7 == 0 {
+			results[i].Err = fmt.Errorf("refused %d", item)
+		}
+	}
+	return results
+}
+
+func TestWhoComesWhileABatchIsUnderWaySharesTheNext(t *testing.T) {
+	g := newGate()
+	b := coalesce.New(coalesce.Options[int]{Limit: 100}, g.flush)
+	defer b.Close()
+	var callers sync.WaitGroup
+	call := func(i int) {
+		callers.Go(func() {
+			v, err := b.Do(context.Background(), i)
+			if i%7 == 0 {
+				require.EqualError(t, err, fmt.Sprintf("refused %d", i))
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, 2*i, v)
+		})
+	}
+	call(1)
+	require.Equal(t, 1, <-g.sizes) // alone, and at once
+	var entered sync.WaitGroup
+	entered.Add(1)
+	go func() {
+		defer entered.Done()
+		for _, r := range b.DoAll(context.Background(), []int{2, 3, 4, 5, 6, 7, 8}) {
+			_ = r
+		}
+	}()
+	g.open <- struct{}{} // the first batch ends; the seven are gathered
+	require.Equal(t, 7, <-g.sizes)
+	close(g.open)
+	entered.Wait()
+	for i := 10; i < 60; i++ {
+		call(i)
+	}
+	callers.Wait()
+}
+
+func TestABatchKeepsToItsWeight(t *testing.T) {
+	g := newGate()
+	b := coalesce.New(coalesce.Options[int]{Limit: 10, Weigh: func(i int) int { return i }}, g.flush)
+	defer b.Close()
+	results := make(chan []coalesce.Result[int])
+	go func() { results <- b.DoAll(context.Background(), []int{1, 4, 4, 3, 9, 20, 1}) }()
+	close(g.open)
+	answered := <-results
+	require.Equal(t, 40, answered[5].Value) // heavier than the limit: travels alone
+	total := 0
+	for total < 7 {
+		total += <-g.sizes
+	}
+	require.Equal(t, 7, total)
+}
+
+func TestCloseFinishesWhatCameAndRefusesWhatComes(t *testing.T) {
+	g := newGate()
+	b := coalesce.New(coalesce.Options[int]{Limit: 1}, g.flush)
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.Do(context.Background(), 1)
+		done <- err
+	}()
+	<-g.sizes
+	closed := make(chan struct{})
+	go func() { b.Close(); close(closed) }()
+	close(g.open)
+	<-closed
+	require.NoError(t, <-done)
+	_, err := b.Do(context.Background(), 2)
+	require.ErrorIs(t, err, coalesce.ErrClosed)
+}
+
+func TestACallerWhoseTimeEndsIsLetGo(t *testing.T) {
+	g := newGate()
+	b := coalesce.New(coalesce.Options[int]{Limit: 1}, g.flush)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.Do(ctx, 1)
+		done <- err
+	}()
+	<-g.sizes
+	why := errors.New("no time left")
+	cancel(why)
+	require.ErrorIs(t, <-done, why)
+	close(g.open)
+	b.Close()
+}
