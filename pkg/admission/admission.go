@@ -107,10 +107,9 @@ func twice(firstOne Verdict) Verdict {
 
 // draft is a request that passed the rules.
 type draft struct {
-	event    events.Event
-	request  *events.InvitationRequested
-	again    bool // the id was known beforehand: it may be there already
-	reminder time.Duration
+	event   events.Event
+	request *events.InvitationRequested
+	again   bool // the id was known beforehand: it may be there already
 }
 
 func (d *draft) claim() string {
@@ -163,7 +162,7 @@ func (a *Admission) check(ctx context.Context, r Request) (*draft, error) {
 		CorrelationID: data.Invitation, CausationID: r.Causation, Data: &data,
 	}
 	telemetry.Inject(ctx, &e)
-	return &draft{event: e, request: &data, again: r.ID != "", reminder: firstReminder(org.Policy)}, nil
+	return &draft{event: e, request: &data, again: r.ID != ""}, nil
 }
 
 func (a *Admission) person(to address.Address) string {
@@ -226,11 +225,6 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%dh", d/time.Hour)
 }
 
-func firstReminder(p roster.Policy) time.Duration {
-	after, _ := ReminderAfter(p, 1)
-	return after
-}
-
 // ReminderAfter tells how long after the request the n-th reminder is due; false where there is none.
 func ReminderAfter(p roster.Policy, n int) (time.Duration, bool) {
 	if n < 1 || n > len(p.ReminderAfter) {
@@ -241,30 +235,24 @@ func ReminderAfter(p roster.Policy, n int) (time.Duration, bool) {
 }
 
 // unit is what the draft publishes: the timer that is the claim on the address (expecting that nobody else has it, or
-// that it is the stale one at sequence held), the first reminder, and last the request.
+// that it is the stale one at sequence held), and last the request. Where the id was known beforehand, nothing may have
+// been said of it yet.
 func (d *draft) unit(held uint64) ([]ledger.Message, error) {
 	org, id := d.request.Organization, d.request.Invitation
-	subject := events.InvitationSubject(org, id, events.FactRequested)
-	requested, err := ledger.Fact(subject, d.event)
+	requested, err := ledger.Fact(events.InvitationSubject(org, id, events.FactRequested), d.event)
 	if err != nil {
 		return nil, err
-	}
-	if d.again {
-		requested = requested.Expecting(subject, 0)
 	}
 	timer, err := ExpiryTimer(d.event, org, d.request.Person, d.request.ExpiresAt)
 	if err != nil {
 		return nil, err
 	}
-	claim := timer.Expecting(d.claim(), held)
-	if due := d.event.Time.Add(d.reminder); d.reminder > 0 && due.Before(d.request.ExpiresAt) {
-		reminder, err := ReminderTimer(d.event, org, 1, due)
-		return []ledger.Message{claim, reminder, requested}, err
-	}
-	if !d.again {
+	if d.again {
+		requested = requested.Expecting(events.InvitationFilter(org, id), 0)
+	} else {
 		requested = requested.Guarded()
 	}
-	return []ledger.Message{claim, requested}, nil
+	return []ledger.Message{timer.Expecting(d.claim(), held), requested}, nil
 }
 
 // ExpiryTimer makes the timer of an invitation's deadline, which is also the claim on the address. cause is the event
@@ -301,6 +289,9 @@ func (a *Admission) settle(ctx context.Context, d *draft, sequence uint64, err e
 		}
 		if d.again {
 			before, loadErr := invitation.Load(ctx, a.Ledger, d.request.Organization, d.request.Invitation)
+			if loadErr == nil && before.Request == nil {
+				return Verdict{Err: problem.New(problem.Ended, "This very request was rejected before.")}
+			}
 			if loadErr == nil {
 				return Verdict{Record: before}
 			}

@@ -132,6 +132,24 @@ func TestARepeatIsTheSameInvitationForEver(t *testing.T) {
 	require.NoError(t, err, "an ended invitation never blocks a new one")
 }
 
+func TestARequestThatWasRejectedStaysRejected(t *testing.T) {
+	d := setup(t)
+	r := request("new@example.org", "member", "owner@example.org")
+	r.ID = events.DerivedInvitationID("bus", "crm", "42")
+	rejected, err := ledger.Fact(events.InvitationSubject("acme", r.ID, events.FactRejected), events.Event{
+		ID: events.NewEventID(), Source: "/test", Type: events.TypeInvitationRejected, Subject: r.ID, Time: time.Now(),
+		Data: &events.InvitationRejected{Invitation: r.ID, App: "crm", Request: "42", Reason: "no-authority", Detail: "No."},
+	})
+	require.NoError(t, err)
+	_, err = d.Ledger.Publish(t.Context(), events.StreamInvitations, rejected)
+	require.NoError(t, err)
+	_, err = d.Admit(t.Context(), r)
+	require.True(t, problem.Is(err, problem.Ended), "%v", err)
+	require.Empty(t, d.requested(t))
+	_, err = d.Admit(t.Context(), request("new@example.org", "member", "owner@example.org"))
+	require.NoError(t, err, "the address is free")
+}
+
 func TestAnExpiredInvitationNeverBlocksANewOne(t *testing.T) {
 	d := setup(t)
 	first, err := d.Admit(t.Context(), request("new@example.org", "member", "owner@example.org"))

@@ -239,6 +239,7 @@ func (v *Views) learn(items []invitation.Record) []coalesce.Result[struct{}] {
 		results[i].Err = err
 		if err == nil {
 			v.seen.add(r.Requested)
+			v.seen.add(r.OutcomeSeq)
 		}
 	}
 	return results

@@ -29,7 +29,7 @@ type task struct {
 	anyway bool
 }
 
-// requested mails a new invitation.
+// requested mails a new invitation, and sets the timer of the first reminder.
 func (s *Service) requested(ctx context.Context, m *bus.Received) error {
 	org, id, _, _ := events.SplitInvitation(m.Subject)
 	asked, ok := m.Event.Data.(*events.InvitationRequested)
@@ -38,7 +38,11 @@ func (s *Service) requested(ctx context.Context, m *bus.Received) error {
 	}
 	r := invitation.Record{ID: id, Organization: org}
 	r.Apply(m.Event, m.Sequence, m.Time)
-	return s.work(ctx, task{cause: m, purpose: mail.PurposeInvitation, intent: m.Sequence, record: r, anyway: asked.SendAnyway})
+	t := task{cause: m, purpose: mail.PurposeInvitation, intent: m.Sequence, record: r, anyway: asked.SendAnyway}
+	if err := s.work(ctx, t); err != nil {
+		return err
+	}
+	return s.nextReminder(ctx, t)
 }
 
 // resend mails an open invitation again.
@@ -114,6 +118,10 @@ func (s *Service) work(ctx context.Context, t task) error {
 	if !claim.Won {
 		return s.contested(ctx, t, ref, claim, token)
 	}
+	return s.sendIfNeeded(ctx, t, ref, token)
+}
+
+func (s *Service) sendIfNeeded(ctx context.Context, t task, ref redisdb.Intent, token links.Token) error {
 	needed, err := s.needed(ctx, &t)
 	if err != nil || !needed {
 		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
@@ -249,7 +257,7 @@ func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, cla
 	if err != nil || !took {
 		return errors.Join(err, bus.Later(time.Second, errors.New("another worker settles this mail")))
 	}
-	return s.send(ctx, t, ref, token)
+	return s.sendIfNeeded(ctx, t, ref, token) // looked at again: a revoke may have been answered while the claim was old
 }
 
 // wait turns a Finder's error into "ask again".
