@@ -19,8 +19,6 @@ import (
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
-	"github.com/usherhq/usher/pkg/redeem"
-	"github.com/usherhq/usher/pkg/telemetry"
 	"github.com/usherhq/usher/pkg/views"
 )
 
@@ -105,8 +103,9 @@ func (s *Service) accepted(record invitation.Record) *acceptedOutput {
 	return &acceptedOutput{Location: "/v1/invitations/" + record.ID, Body: record.Resource(s.Ledger.Now())}
 }
 
+// bulkInput names no content type: with "application/json" huma would want the body to be one JSON string.
 type bulkInput struct {
-	RawBody []byte `contentType:"application/json"`
+	RawBody []byte
 }
 
 // rowsType is what the bulk route reads, for the OpenAPI document.
@@ -346,187 +345,6 @@ func (s *Service) timeline(ctx context.Context, in *idInput) (*timelineOutput, e
 		}
 	}
 	return out, nil
-}
-
-type revokeInput struct {
-	ID   string `path:"id"`
-	Body struct {
-		Reason string `json:"reason,omitempty" maxLength:"500" doc:"Why; kept in the timeline."`
-	} `required:"false"`
-}
-
-func (s *Service) revoke(ctx context.Context, in *revokeInput) (*invitationOutput, error) {
-	record, role, err := s.find(ctx, in.ID)
-	if err != nil {
-		return nil, s.refusal(err, "")
-	}
-	if err := s.mayTouch(role, record); err != nil {
-		return nil, s.refusal(err, "")
-	}
-	if err := s.end(ctx, &record, in.Body.Reason); err != nil {
-		return nil, s.refusal(err, "")
-	}
-	return &invitationOutput{Body: record.Resource(s.Ledger.Now())}, nil
-}
-
-func (s *Service) mayTouch(role string, record invitation.Record) error {
-	if record.Request == nil {
-		return problem.New(problem.Ended, "The invitation was rejected.")
-	}
-	if !s.Roster.Roles().MayGrant(role, record.Request.Role) {
-		return problem.New(problem.RoleTooHigh, "The invitation is for a role above your own.")
-	}
-	return nil
-}
-
-// end revokes an invitation. Once it returns nil no accept succeeds and no mail leaves any more.
-func (s *Service) end(ctx context.Context, record *invitation.Record, reason string) error {
-	if status := record.StatusAt(s.Ledger.Now()); status != invitation.Pending && status != invitation.Revoked {
-		return hasEnded(status)
-	}
-	if record.Outcome == "" {
-		won, err := redeem.End(ctx, s.Ledger, record, events.FactRevoked, events.Event{
-			Source: source, CausationID: record.ID, Data: &events.InvitationRevoked{Invitation: record.ID, By: callerOf(ctx).by(), Reason: reason},
-		})
-		if err != nil {
-			return err
-		}
-		if !won && record.Outcome != invitation.Revoked {
-			return hasEnded(record.Outcome)
-		}
-		s.Views.Learn(ctx, *record)
-	}
-	// A mailer that read the ledger before the revoke may be about to send: wait until its claim is gone.
-	return s.mailSettled(ctx, record.Organization, record.ID)
-}
-
-func hasEnded(status invitation.Status) error {
-	return problem.New(problem.Ended, "The invitation has ended: it is %s.", status)
-}
-
-type resendInput struct {
-	ID   string `path:"id"`
-	Body struct {
-		Rotate     bool `json:"rotate,omitempty" doc:"Mail a new link; the one before then says that a newer e-mail was sent."`
-		SendAnyway bool `json:"send_anyway,omitempty" doc:"Write although the address bounced, complained or unsubscribed."`
-	} `required:"false"`
-}
-
-func (s *Service) resend(ctx context.Context, in *resendInput) (*acceptedOutput, error) {
-	if err := s.ready(); err != nil {
-		return nil, s.refusal(err, "")
-	}
-	record, role, err := s.find(ctx, in.ID)
-	if err == nil {
-		err = s.mayTouch(role, record)
-	}
-	if err == nil {
-		err = s.complete(ctx, &record)
-	}
-	if err != nil {
-		return nil, s.refusal(err, "")
-	}
-	status := record.StatusAt(s.Ledger.Now())
-	switch {
-	case status == invitation.Pending && record.Mail != invitation.Bounced && record.Mail != invitation.Complained:
-		err = s.sendAgain(ctx, &record, in.Body.Rotate, in.Body.SendAnyway)
-	case status == invitation.Pending || status == invitation.Expired:
-		record, err = s.replace(ctx, record, in.Body.SendAnyway)
-	default:
-		err = hasEnded(status)
-	}
-	if err != nil {
-		return nil, s.refusal(err, "body.")
-	}
-	s.Views.Learn(ctx, record)
-	return s.accepted(record), nil
-}
-
-// maxGeneration is what fits the token's one byte.
-const maxGeneration = 255
-
-// sendAgain asks for another mail of an open invitation and moves its deadline, in one write with its timer.
-func (s *Service) sendAgain(ctx context.Context, record *invitation.Record, rotate, anyway bool) error {
-	if sup, ok := s.Suppressions.Get(record.Request.Person); ok && !anyway {
-		return problem.New(problem.Suppressed, "That address is not written to: %s since %s.", sup.Reason, sup.Since.Format(time.DateOnly))
-	}
-	claim := events.ClaimSubject(record.Organization, record.Request.Person)
-	for range 4 {
-		held, err := s.Ledger.Last(ctx, events.StreamInvitations, claim)
-		if errors.Is(err, ledger.ErrNotFound) {
-			return hasEnded(invitation.Expired)
-		}
-		if err != nil {
-			return err
-		}
-		asked := &events.InvitationResendRequested{
-			Invitation: record.ID, Generation: record.Generation, By: callerOf(ctx).by(), SendAnyway: anyway,
-			ExpiresAt: s.Ledger.Now().Add(record.Request.ExpiresAt.Sub(record.RequestedAt).Round(time.Second)),
-		}
-		if rotate && asked.Generation < maxGeneration {
-			asked.Generation++
-		}
-		if asked.ExpiresAt.Before(record.Deadline) {
-			asked.ExpiresAt = record.Deadline // a resend never takes time away
-		}
-		e := events.Event{
-			ID: events.NewEventID(), Source: source, Type: asked.EventType(), Subject: record.ID, Time: s.Ledger.Now(),
-			CorrelationID: record.ID, CausationID: record.ID, Data: asked,
-		}
-		telemetry.Inject(ctx, &e)
-		unit, err := resendUnit(e, record, asked.ExpiresAt, held.Sequence)
-		if err != nil {
-			return err
-		}
-		sequence, err := s.Ledger.Publish(ctx, events.StreamInvitations, unit...)
-		if err == nil {
-			record.Apply(e, sequence, e.Time)
-			return nil
-		}
-		if !errors.Is(err, ledger.ErrConflict) {
-			return err
-		}
-		if *record, err = invitation.Load(ctx, s.Ledger, record.Organization, record.ID); err != nil {
-			return err
-		}
-		if status := record.StatusAt(s.Ledger.Now()); status != invitation.Pending {
-			return hasEnded(status)
-		}
-	}
-	return problem.New(problem.Conflict, "The invitation is being changed by others; try again.")
-}
-
-func resendUnit(e events.Event, record *invitation.Record, deadline time.Time, held uint64) ([]ledger.Message, error) {
-	asked, err := ledger.Fact(events.InvitationSubject(record.Organization, record.ID, events.FactResend), e)
-	if err != nil {
-		return nil, err
-	}
-	timer, err := admission.ExpiryTimer(e, record.Organization, record.Request.Person, deadline)
-	if err != nil {
-		return nil, err
-	}
-	return []ledger.Message{timer.Expecting(events.ClaimSubject(record.Organization, record.Request.Person), held), asked.Guarded()}, nil
-}
-
-// replace makes a new invitation of one that expired or bounced.
-func (s *Service) replace(ctx context.Context, old invitation.Record, anyway bool) (invitation.Record, error) {
-	if old.Outcome == "" && old.StatusAt(s.Ledger.Now()) == invitation.Pending {
-		if err := s.end(ctx, &old, "replaced by a new invitation"); err != nil {
-			return old, err
-		}
-	}
-	asked := *old.Request
-	asked.ExpiresIn = old.Request.ExpiresAt.Sub(old.RequestedAt).Round(time.Minute).String()
-	asked.SendAnyway = anyway || asked.SendAnyway
-	asked.Replaces = old.ID
-	if asked.InviterPerson == "" {
-		asked.Inviter = "" // an API key invited; this one does now
-	}
-	request, err := s.request(ctx, asked, 0)
-	if err != nil {
-		return old, err
-	}
-	return s.admission.Admit(ctx, request)
 }
 
 func nextLink(ctx context.Context, cursor string) string {

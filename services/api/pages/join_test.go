@@ -48,6 +48,7 @@ func TestALinkThatLeadsNowhereIsToldAtOnceAndTellsNothing(t *testing.T) {
 	forged, mangled := b.get("/i/"+strings.Replace(token, "A", "B", 1)), b.get("/i/..%00%2fscript%22")
 	require.Equal(t, http.StatusNotFound, forged.status)
 	require.Equal(t, "This link leads nowhere", forged.heading())
+	require.NotEqual(t, "/join", forged.path)
 	require.Empty(t, forged.header.Get("Set-Cookie"))
 	require.Equal(t, forged.text, mangled.text)
 	require.Equal(t, http.StatusNotFound, mangled.status)
@@ -333,6 +334,9 @@ func TestEachEndHasItsHonestPage(t *testing.T) {
 		"down": {
 			func(d *door) { d.down = problem.Unavailable("The ledger", nil) }, 503, "Not right now", "your link stays valid",
 		},
+		"no page's refusal": {
+			func(d *door) { d.down = problem.New(problem.Conflict, "surprise") }, 503, "Not right now", "your link stays valid",
+		},
 		"unforeseen": {func(d *door) { d.down = errors.New("surprise") }, 503, "Not right now", "your link stays valid"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -406,7 +410,7 @@ func TestAFormThatIsTooLongOrBrokenIsRefused(t *testing.T) {
 func TestTheTimeLeftIsToldInItsLargestUnit(t *testing.T) {
 	d, b := setup(t)
 	for left, says := range map[time.Duration]string{
-		49 * time.Hour: "2 days left", 25 * time.Hour: "1 day left", 90 * time.Minute: "1 hour left", 5 * time.Minute: "5 minutes left",
+		167 * time.Hour: "7 days left", 49 * time.Hour: "2 days left", 25 * time.Hour: "1 day left", 90 * time.Minute: "1 hour left", 5 * time.Minute: "5 minutes left",
 		time.Second: "less than a minute left",
 	} {
 		d.now = eventstest.Deadline.Add(-left)

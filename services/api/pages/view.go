@@ -80,13 +80,14 @@ func plain(s string) string {
 	return s
 }
 
-// left says how long an invitation stays open, in its largest whole unit.
+// left says how long an invitation stays open, in its largest whole unit. A twelfth of a unit counts as nothing, so that
+// seven days are still called seven when the mail has been read.
 func left(d time.Duration) string {
 	for _, unit := range []struct {
 		name string
 		long time.Duration
 	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}} {
-		switch n := int(d / unit.long); {
+		switch n := int((d + unit.long/12) / unit.long); {
 		case n == 1:
 			return "1 " + unit.name
 		case n > 1:
