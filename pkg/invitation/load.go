@@ -2,6 +2,7 @@ package invitation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/usherhq/usher/events"
@@ -23,6 +24,15 @@ func Load(ctx context.Context, l *ledger.Ledger, org, id string) (Record, error)
 // Progress reads what came after the request: outcome, resends, mails. The record has no Request.
 func Progress(ctx context.Context, l *ledger.Ledger, org, id string) (Record, error) {
 	return load(ctx, l, org, id, StateFacts[1:]...)
+}
+
+// WithRefusal adds whether the acceptance was refused for good, which Load leaves out.
+func WithRefusal(ctx context.Context, l *ledger.Ledger, r Record) (Record, error) {
+	refused, err := load(ctx, l, r.Organization, r.ID, events.FactRefused)
+	if err == nil {
+		r.Merge(refused)
+	}
+	return r, err
 }
 
 func load(ctx context.Context, l *ledger.Ledger, org, id string, facts ...string) (Record, error) {
@@ -49,7 +59,7 @@ func Find(ctx context.Context, l *ledger.Ledger, id string) (Record, error) {
 			org, _, _, _ := events.SplitInvitation(stored.Subject)
 			return Load(ctx, l, org, id)
 		}
-		if err != ledger.ErrNotFound {
+		if !errors.Is(err, ledger.ErrNotFound) {
 			return Record{}, err
 		}
 	}

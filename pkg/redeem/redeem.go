@@ -94,6 +94,11 @@ func (r *Redeemer) open(ctx context.Context, token string) (opened, error) {
 	case record.Request == nil || claim.Generation > record.Generation:
 		return opened{}, unknown
 	}
+	if record.Outcome == invitation.Accepted { // it may have been refused for good since
+		if record, err = invitation.WithRefusal(ctx, r.Ledger, record); err != nil {
+			return opened{}, err
+		}
+	}
 	if !hit && claim.Generation == record.Generation {
 		_ = r.Redis.PutToken(ctx, redisdb.Token{ // an index entry: where it fails, the next miss falls back again
 			Hash: hash, Organization: record.Organization, Invitation: record.ID, ExpiresAt: record.Deadline,

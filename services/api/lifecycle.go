@@ -192,4 +192,3 @@ func (s *Service) replace(ctx context.Context, old invitation.Record, anyway boo
 	}
 	return s.admission.Admit(ctx, request)
 }
-
