@@ -138,7 +138,7 @@ func (p *Platform) openRedis(ctx context.Context, o Options) error {
 	if err := db.Check(ctx, !p.Settings.Development()); err != nil {
 		return err
 	}
-	p.Views = views.New(db, p.Ledger, p.Logger)
+	p.Views = views.New(db, p.Ledger, p.Logger, p.Registry)
 	p.onClose(func() error { p.Views.Close(); return nil })
 	return nil
 }
@@ -155,6 +155,11 @@ func (p *Platform) openMemory(ctx context.Context, _ Options) error {
 	}
 	if p.Keys, err = apikeys.Open(watching, p.Ledger); err != nil {
 		return err
+	}
+	if p.Settings.BootstrapKey != "" {
+		if _, err = p.Keys.Adopt(ctx, p.Settings.BootstrapKey, "bootstrap", ""); err != nil {
+			return fmt.Errorf("USHER_BOOTSTRAP_API_KEY: %w", err)
+		}
 	}
 	if p.Settings.LinkKeys != "" {
 		if p.Links, err = links.ParseRing(p.Settings.LinkKeys); err != nil {

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/coalesce"
 	"github.com/usherhq/usher/pkg/invitation"
@@ -26,11 +28,18 @@ type Views struct {
 	log    *slog.Logger
 	own    *coalesce.Batcher[invitation.Record, struct{}]
 	seen   recent
+	events *prometheus.CounterVec
 }
 
 // New prepares the views; Run keeps them current.
-func New(db *redisdb.DB, l *ledger.Ledger, log *slog.Logger) *Views {
-	v := &Views{db: db, ledger: l, log: log}
+func New(db *redisdb.DB, l *ledger.Ledger, log *slog.Logger, metrics prometheus.Registerer) *Views {
+	v := &Views{db: db, ledger: l, log: log, events: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "usher_events_total", Help: "Events that the views took in, by type; one that comes again counts again.",
+	}, []string{"type"})}
+	for _, t := range events.Types() { // so that a rate is there from the first event on
+		v.events.WithLabelValues(string(t))
+	}
+	metrics.MustRegister(v.events)
 	v.own = coalesce.New(coalesce.Options[invitation.Record]{Limit: 256}, v.learn)
 	return v
 }
@@ -71,9 +80,12 @@ func (v *Views) Run(ctx context.Context) error {
 func (v *Views) Apply(ctx context.Context, stored []ledger.Record) error {
 	fresh := stored[:0:0]
 	for _, s := range stored {
-		if !strings.HasPrefix(s.Subject, events.RootInvitations) || !v.seen.has(s.Sequence) {
-			fresh = append(fresh, s)
+		if strings.HasPrefix(s.Subject, events.RootInvitations) && v.seen.has(s.Sequence) {
+			t, _ := events.TypeOfSubject(s.Subject)
+			v.events.WithLabelValues(string(t)).Inc()
+			continue
 		}
+		fresh = append(fresh, s)
 	}
 	return v.merge(ctx, v.fold(fresh))
 }
@@ -87,6 +99,7 @@ func (v *Views) fold(stored []ledger.Record) map[string]map[string]*invitation.R
 			v.log.Error("an event cannot be read and is left out of the views", "subject", s.Subject, "sequence", s.Sequence, "error", err)
 			continue
 		}
+		v.events.WithLabelValues(string(e.Type)).Inc()
 		org, id, ok := about(s.Subject, e)
 		if !ok {
 			continue
