@@ -62,6 +62,13 @@ func (a *Admission) Admit(ctx context.Context, r Request) (invitation.Record, er
 	return v.Record, v.Err
 }
 
+// Check tells whether a request passes the rules as things are now, and publishes nothing: nil, or the *problem.Error that
+// Admit would return for it. Whether an invitation of the address is open already only Admit can say.
+func (a *Admission) Check(ctx context.Context, r Request) error {
+	_, err := a.check(ctx, r)
+	return err
+}
+
 // AdmitAll is Admit for many at once: one verdict a request, in order. One refusal never touches the others.
 func (a *Admission) AdmitAll(ctx context.Context, requests []Request) []Verdict {
 	verdicts := make([]Verdict, len(requests))

@@ -39,7 +39,14 @@ type harness struct {
 func setup(t *testing.T, opts ...brokertest.Option) *harness {
 	t.Helper()
 	broker := brokertest.Run(t, append(opts, brokertest.Lazy())...)
-	h := &harness{t: t, broker: broker, nc: broker.Conn(t), log: &logBuffer{}}
+	h := newHarness(t, broker.Conn(t))
+	h.broker = broker
+	return h
+}
+
+func newHarness(t *testing.T, nc *nats.Conn) *harness {
+	t.Helper()
+	h := &harness{t: t, nc: nc, log: &logBuffer{}}
 	h.js, _ = jetstream.New(h.nc)
 	h.logger = slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	t.Cleanup(func() {

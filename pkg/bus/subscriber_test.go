@@ -14,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+
+	"github.com/usherhq/usher/pkg/brokertest"
 )
 
 func (h *harness) subscriber(s Subscription, change ...func(*SubscriberOptions)) *Subscriber {
@@ -324,6 +326,25 @@ func TestNothingIsLostWhenTheBrokerRestarts(t *testing.T) {
 	}
 	next(t, all)
 	h.settled("worker")
+}
+
+func TestConsumingGoesOnAtOnceWhenTheBrokerWasKilled(t *testing.T) {
+	t.Parallel()
+	process := brokertest.Process(t)
+	h := newHarness(t, process.Conn(t))
+	messages := h.subscribe(h.subscriber(plan()))
+	h.publish("evt-1")
+	next(t, messages).Ack()
+	process.Kill9() // the open request dies with it, and nobody tells
+	process.Start(t)
+	require.Eventually(t, func() bool { return h.nc.IsConnected() }, soon, 5*time.Millisecond)
+	h.publish("evt-2")
+	select {
+	case m := <-messages:
+		m.Ack()
+	case <-time.After(mostSilence - time.Second):
+		require.Fail(t, "only the silence told")
+	}
 }
 
 func TestUnhealthyWhileThereIsNoConnection(t *testing.T) {

@@ -14,6 +14,9 @@ import (
 // do runs small commands in a pipeline shared with other callers. It returns the first error that is not "no such key".
 // The commands may be looked at only where there is none: a caller who gave up left them to the pipeline.
 func (db *DB) do(ctx context.Context, commands ...redis.Cmder) error {
+	if !db.Healthy() {
+		return unavailable(errDown)
+	}
 	if _, err := db.pipelines.Do(ctx, commands); err != nil {
 		return unavailable(err)
 	}

@@ -173,10 +173,12 @@ func (db *DB) watch(ctx context.Context) {
 }
 
 func (db *DB) ask(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, calm)
+	bounded, cancel := context.WithTimeout(ctx, calm)
 	defer cancel()
-	err := db.client.Ping(ctx).Err()
-	db.healthy.Store(err == nil)
+	err := db.client.Ping(bounded).Err()
+	if ctx.Err() == nil { // a caller who gave up says nothing about the server
+		db.healthy.Store(err == nil)
+	}
 	return err
 }
 

@@ -47,7 +47,7 @@ const (
 type Settings struct {
 	Env       string        `env:"USHER_ENV" envDefault:"production" about:"production; \"usher up\" alone uses development, says so, and listens on loopback only"`
 	HTTPAddr  string        `env:"USHER_HTTP_ADDR" envDefault:"127.0.0.1:8080" about:"where HTTP is served"`
-	PublicURL string        `env:"USHER_PUBLIC_URL" about:"base of every link, like https://invite.example.com; required in production; never taken from a request"`
+	PublicURL string        `env:"USHER_PUBLIC_URL" about:"base of every link, like https://invite.example.com; required in production, with https unless the host is localhost; never taken from a request"`
 	DataDir   string        `env:"USHER_DATA_DIR" envDefault:"./usher-data" about:"the embedded broker's files"`
 	Grace     time.Duration `env:"USHER_SHUTDOWN_GRACE" envDefault:"15s" about:"how long a stop waits for running requests and handlers"`
 	LogLevel  slog.Level    `env:"USHER_LOG_LEVEL" envDefault:"INFO" about:"DEBUG, INFO, WARN or ERROR"`
@@ -75,6 +75,7 @@ type Settings struct {
 	MailgunDomain     string `env:"MAILGUN_DOMAIN" about:"Mailgun's sending domain; with none of these set, development keeps mails in an outbox at /outbox"`
 	MailgunKey        string `env:"MAILGUN_API_KEY" secret:"true" about:"Mailgun's API key"`
 	MailgunBase       string `env:"MAILGUN_API_BASE" envDefault:"https://api.mailgun.net" about:"Mailgun's address; https://api.eu.mailgun.net in Europe"`
+	MailgunAllowHTTP  bool   `env:"MAILGUN_ALLOW_HTTP" envDefault:"false" about:"true: MAILGUN_API_BASE may be plain http on another host; for a fake Mailgun in a private network, as mails and key travel in the open"`
 	MailgunWebhookKey string `env:"MAILGUN_WEBHOOK_SIGNING_KEY" secret:"true" about:"verifies Mailgun's webhooks; without it they are refused"`
 }
 
@@ -157,6 +158,8 @@ func kindOf(t reflect.Type) string {
 		return "a duration like 15s or 168h"
 	case reflect.TypeFor[slog.Level]():
 		return "DEBUG, INFO, WARN or ERROR"
+	case reflect.TypeFor[bool]():
+		return "true or false"
 	}
 	return "a number"
 }
@@ -191,7 +194,7 @@ func (s Settings) problems(service Service) []error {
 		_, err := links.ParseRing(s.LinkKeys)
 		wrong(err != nil, "USHER_LINK_KEYS: %v", err)
 	}
-	wrong(production && s.LinkKeys == "", "USHER_LINK_KEYS is needed in production; make one with \"usher keys link\"")
+	wrong(production && s.LinkKeys == "" && service != Acceptance, "USHER_LINK_KEYS is needed in production; make one with \"usher keys link\"")
 	wrong(s.BootstrapKey != "" && !apikeys.WellFormed(s.BootstrapKey), "USHER_BOOTSTRAP_API_KEY is no key; make one with \"usher keys generate\"")
 	wrong(len(s.Roles) < 2, "USHER_ROLES needs two roles at least")
 	for i, r := range s.Roles {
@@ -211,8 +214,12 @@ func (s Settings) problems(service Service) []error {
 // loopback reports whether an address with a port can be reached from this machine alone.
 func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
+	return err == nil && loopbackHost(host)
+}
+
+func loopbackHost(host string) bool {
 	ip := net.ParseIP(host)
-	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (s Settings) publicURLProblems(production bool) []error {
@@ -223,8 +230,8 @@ func (s Settings) publicURLProblems(production bool) []error {
 	switch {
 	case err != nil, u.Host == "", u.Path != "", u.RawQuery != "", u.Fragment != "", u.User != nil, u.Scheme != "http" && u.Scheme != "https":
 		return []error{errors.New("USHER_PUBLIC_URL must be scheme and host alone, like https://invite.example.com")}
-	case production && u.Scheme != "https":
-		return []error{errors.New("USHER_PUBLIC_URL must be https in production: links carry a secret")}
+	case production && u.Scheme != "https" && !loopbackHost(u.Hostname()): // a link to this machine crosses no network
+		return []error{errors.New("USHER_PUBLIC_URL must be https in production, unless its host is localhost: links carry a secret")}
 	}
 	return nil
 }

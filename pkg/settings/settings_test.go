@@ -42,6 +42,22 @@ func TestACompleteProductionEnvironmentIsTaken(t *testing.T) {
 	}
 }
 
+func TestLinksToThisMachineNeedNoHTTPS(t *testing.T) {
+	for _, url := range []string{"http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]"} {
+		vars := production()
+		vars["USHER_PUBLIC_URL"] = url
+		_, err := settings.Load(settings.API, environ(vars))
+		require.NoError(t, err, url)
+	}
+}
+
+func TestAcceptanceNeedsNoLinkKeys(t *testing.T) {
+	vars := production()
+	delete(vars, "USHER_LINK_KEYS")
+	_, err := settings.Load(settings.Acceptance, environ(vars))
+	require.NoError(t, err)
+}
+
 func TestUnsetMeansProduction(t *testing.T) {
 	s, err := settings.Load(settings.API, environ(production()))
 	require.NoError(t, err)
@@ -64,6 +80,7 @@ func TestEachUnsafeSettingIsRefusedByName(t *testing.T) {
 	}{
 		"no public URL":           {settings.API, nil, "USHER_PUBLIC_URL", "USHER_PUBLIC_URL is needed"},
 		"plain public URL":        {settings.API, map[string]string{"USHER_PUBLIC_URL": "http://invite.example.com"}, "", "USHER_PUBLIC_URL must be https"},
+		"plain look-alike URL":    {settings.API, map[string]string{"USHER_PUBLIC_URL": "http://localhost.example.com"}, "", "USHER_PUBLIC_URL must be https"},
 		"public URL with a path":  {settings.API, map[string]string{"USHER_PUBLIC_URL": "https://example.com/a"}, "", "USHER_PUBLIC_URL must be scheme and host alone"},
 		"public URL with a query": {settings.API, map[string]string{"USHER_PUBLIC_URL": "https://example.com?a"}, "", "USHER_PUBLIC_URL must be scheme and host alone"},
 		"no link keys":            {settings.API, nil, "USHER_LINK_KEYS", "USHER_LINK_KEYS is needed"},
@@ -84,6 +101,7 @@ func TestEachUnsafeSettingIsRefusedByName(t *testing.T) {
 		"short-lived invitations": {settings.API, map[string]string{"USHER_INVITATION_TTL": "1m"}, "", "USHER_INVITATION_TTL must be"},
 		"a duration that is none": {settings.API, map[string]string{"USHER_INVITATION_TTL": "tomorrow"}, "", "USHER_INVITATION_TTL cannot be read as a duration"},
 		"a number that is none":   {settings.API, map[string]string{"USHER_REPLICAS": "three"}, "", "USHER_REPLICAS cannot be read as a number"},
+		"a word that is none":     {settings.API, map[string]string{"MAILGUN_ALLOW_HTTP": "maybe"}, "", "MAILGUN_ALLOW_HTTP cannot be read as true or false"},
 		"one role":                {settings.API, map[string]string{"USHER_ROLES": "owner"}, "", "USHER_ROLES needs two"},
 		"a role twice":            {settings.API, map[string]string{"USHER_ROLES": "owner,admin,owner"}, "", "USHER_ROLES: role 3 is there twice"},
 		"a typed API key":         {settings.API, map[string]string{"USHER_BOOTSTRAP_API_KEY": "secret"}, "", "USHER_BOOTSTRAP_API_KEY is no key"},

@@ -74,6 +74,7 @@ func TestTracesReachTheCollector(t *testing.T) {
 	_, span := provider.Tracer("t").Start(context.Background(), "s")
 	span.End()
 	require.NoError(t, shutdown(context.Background()))
+	require.Len(t, arrived, 1, "a shutdown sends what is left")
 	require.Equal(t, "/v1/traces", <-arrived)
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -17,9 +18,12 @@ import (
 
 type revokeInput struct {
 	ID   string `path:"id"`
-	Body struct {
-		Reason string `json:"reason,omitempty" maxLength:"500" doc:"Why; kept in the timeline."`
-	} `required:"false"`
+	Body *revokeBody
+}
+
+// revokeBody is the body of a revoke, which may be left out.
+type revokeBody struct {
+	Reason string `json:"reason,omitempty" maxLength:"500" doc:"Why; kept in the timeline."`
 }
 
 func (s *Service) revoke(ctx context.Context, in *revokeInput) (*invitationOutput, error) {
@@ -30,7 +34,7 @@ func (s *Service) revoke(ctx context.Context, in *revokeInput) (*invitationOutpu
 	if err := s.mayTouch(role, record); err != nil {
 		return nil, s.refusal(err, "")
 	}
-	if err := s.end(ctx, &record, in.Body.Reason); err != nil {
+	if err := s.end(ctx, &record, cmp.Or(in.Body, &revokeBody{}).Reason); err != nil {
 		return nil, s.refusal(err, "")
 	}
 	return &invitationOutput{Body: record.Resource(s.Ledger.Now())}, nil
@@ -73,10 +77,13 @@ func hasEnded(status invitation.Status) error {
 
 type resendInput struct {
 	ID   string `path:"id"`
-	Body struct {
-		Rotate     bool `json:"rotate,omitempty" doc:"Mail a new link; the one before then says that a newer e-mail was sent."`
-		SendAnyway bool `json:"send_anyway,omitempty" doc:"Write although the address bounced, complained or unsubscribed."`
-	} `required:"false"`
+	Body *resendBody
+}
+
+// resendBody is the body of a resend, which may be left out.
+type resendBody struct {
+	Rotate     bool `json:"rotate,omitempty" doc:"Mail a new link; the one before then says that a newer e-mail was sent."`
+	SendAnyway bool `json:"send_anyway,omitempty" doc:"Write although the address bounced, complained or unsubscribed."`
 }
 
 func (s *Service) resend(ctx context.Context, in *resendInput) (*acceptedOutput, error) {
@@ -93,12 +100,12 @@ func (s *Service) resend(ctx context.Context, in *resendInput) (*acceptedOutput,
 	if err != nil {
 		return nil, s.refusal(err, "")
 	}
-	status := record.StatusAt(s.Ledger.Now())
+	asked, status := cmp.Or(in.Body, &resendBody{}), record.StatusAt(s.Ledger.Now())
 	switch {
 	case status == invitation.Pending && record.Mail != invitation.Bounced && record.Mail != invitation.Complained:
-		err = s.sendAgain(ctx, &record, in.Body.Rotate, in.Body.SendAnyway)
+		err = s.sendAgain(ctx, &record, asked.Rotate, asked.SendAnyway)
 	case status == invitation.Pending || status == invitation.Expired:
-		record, err = s.replace(ctx, record, in.Body.SendAnyway)
+		record, err = s.replace(ctx, record, asked.SendAnyway)
 	default:
 		err = hasEnded(status)
 	}
@@ -172,23 +179,26 @@ func resendUnit(e events.Event, record *invitation.Record, deadline time.Time, h
 	return []ledger.Message{timer.Expecting(events.ClaimSubject(record.Organization, record.Request.Person), held), asked.Guarded()}, nil
 }
 
-// replace makes a new invitation of one that expired or bounced.
+// replace makes a new invitation of one that expired or bounced. The old one ends only when the new one passes the rules.
 func (s *Service) replace(ctx context.Context, old invitation.Record, anyway bool) (invitation.Record, error) {
+	asked := *old.Request
+	asked.ExpiresIn = old.Request.ExpiresAt.Sub(old.RequestedAt).Round(time.Minute).String()
+	asked.SendAnyway = anyway // what was said of the mail that bounced says nothing of this one
+	asked.Replaces = old.ID
+	if asked.InviterPerson == "" || callerOf(ctx).actor != "" {
+		asked.Inviter = "" // the API key that invited, or the member who does now
+	}
+	request, err := s.request(ctx, asked, 0)
+	if err == nil {
+		err = s.admission.Check(ctx, request)
+	}
+	if err != nil {
+		return old, err
+	}
 	if old.Outcome == "" && old.StatusAt(s.Ledger.Now()) == invitation.Pending {
 		if err := s.end(ctx, &old, "replaced by a new invitation"); err != nil {
 			return old, err
 		}
-	}
-	asked := *old.Request
-	asked.ExpiresIn = old.Request.ExpiresAt.Sub(old.RequestedAt).Round(time.Minute).String()
-	asked.SendAnyway = anyway || asked.SendAnyway
-	asked.Replaces = old.ID
-	if asked.InviterPerson == "" {
-		asked.Inviter = "" // an API key invited; this one does now
-	}
-	request, err := s.request(ctx, asked, 0)
-	if err != nil {
-		return old, err
 	}
 	return s.admission.Admit(ctx, request)
 }

@@ -76,7 +76,7 @@ func New(p *platform.Platform, provider Provider) (*Service, error) {
 func NewWithMailgun(ctx context.Context, p *platform.Platform) (*Service, error) {
 	provider, err := mailgun.New(mailgun.Options{
 		Domain: p.Settings.MailgunDomain, APIKey: p.Settings.MailgunKey, Base: p.Settings.MailgunBase, Clock: p.Clock,
-		AllowHTTP: p.Settings.Development(),
+		AllowHTTP: p.Settings.Development() || p.Settings.MailgunAllowHTTP,
 	})
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,27 +22,34 @@ import (
 // api makes the client for a command. Address and key come from USHER_URL and USHER_API_KEY; beside the data folder of
 // "usher up" neither is needed.
 func (s Streams) api() *client.Client {
+	vars := s.vars()
+	base, key, folder := apiURL(vars), vars["USHER_API_KEY"], vars["USHER_DATA_DIR"]
+	if folder == "" {
+		folder = "./usher-data"
+	}
+	if key == "" {
+		if have, err := os.ReadFile(apiKeyFile(folder)); err == nil {
+			key = strings.TrimSpace(string(have))
+		}
+	}
+	return client.New(base, key)
+}
+
+func (s Streams) vars() map[string]string {
 	vars := map[string]string{}
 	for _, pair := range s.Environ {
 		name, value, _ := strings.Cut(pair, "=")
 		vars[name] = value
 	}
-	base, key, folder := vars["USHER_URL"], vars["USHER_API_KEY"], vars["USHER_DATA_DIR"]
-	if base == "" {
-		base = "http://127.0.0.1:8080"
-		if addr := vars["USHER_HTTP_ADDR"]; addr != "" {
-			base = "http://" + addr
-		}
+	return vars
+}
+
+// apiURL is where the API is.
+func apiURL(vars map[string]string) string {
+	if base := vars["USHER_URL"]; base != "" {
+		return strings.TrimSuffix(base, "/")
 	}
-	if folder == "" {
-		folder = "./usher-data"
-	}
-	if key == "" {
-		if have, err := os.ReadFile(keyFile(folder)); err == nil {
-			key = strings.TrimSpace(string(have))
-		}
-	}
-	return client.New(base, key)
+	return "http://" + cmp.Or(vars["USHER_HTTP_ADDR"], "127.0.0.1:8080")
 }
 
 func exactly(n int, what string) cobra.PositionalArgs {

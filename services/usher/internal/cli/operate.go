@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -201,12 +202,12 @@ func keysCommand(streams Streams) *cobra.Command {
 			return streams.print(c, map[string]any{"keys": keys}, "%s", keys)
 		},
 	}
-	c.AddCommand(create, list, revoke, generate, link)
+	c.AddCommand(create, list, revoke, generate, link, keysInitCommand(streams))
 	return c
 }
 
 func fakeMailgunCommand(streams Streams) *cobra.Command {
-	var addr string
+	var addr, signingKeyFile string
 	var o fakemailgun.Options
 	c := &cobra.Command{
 		Use:   "fake-mailgun",
@@ -216,6 +217,13 @@ func fakeMailgunCommand(streams Streams) *cobra.Command {
 			"  USHER_MAIL_FROM='Usher <invitations@mg.example.org>' go run ./services/usher up",
 		Args: exactly(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if signingKeyFile != "" {
+				key, err := os.ReadFile(signingKeyFile)
+				if err != nil {
+					return usageError{fmt.Errorf("signing key: %w", err)}
+				}
+				o.SigningKey = strings.TrimSpace(string(key))
+			}
 			fake := fakemailgun.New(o)
 			defer fake.Close()
 			server := &http.Server{Addr: addr, Handler: fake, ReadHeaderTimeout: 5 * time.Second}
@@ -232,6 +240,7 @@ func fakeMailgunCommand(streams Streams) *cobra.Command {
 	c.Flags().StringVar(&o.APIKey, "api-key", "", "the one key it takes (default: any)")
 	c.Flags().StringVar(&o.WebhookURL, "webhook-url", "", "where reports are posted, like http://127.0.0.1:8080/webhooks/mailgun")
 	c.Flags().StringVar(&o.SigningKey, "signing-key", "", "what reports are signed with (MAILGUN_WEBHOOK_SIGNING_KEY)")
+	c.Flags().StringVar(&signingKeyFile, "signing-key-file", "", "a file that holds the signing key")
 	c.Flags().BoolVar(&o.Deliver, "deliver", false, "report mails as delivered; bounce…@, defer…@, complain…@ and unsubscribe…@ as that")
 	c.Flags().IntVar(&o.Keep, "keep", 0, "how many mails are remembered (default 20000)")
 	c.Flags().IntVar(&o.KeepBodies, "keep-bodies", 0, "how many mails are kept with their texts (default 1000)")

@@ -7,9 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,7 +65,12 @@ func up(ctx context.Context, s settings.Settings, streams Streams) (err error) {
 		options.Redis = redis
 	}
 	if s.LinkKeys == "" {
-		if s.LinkKeys, err = kept(filepath.Join(s.DataDir, "link-keys"), links.NewKey); err != nil {
+		if s.LinkKeys, err = kept(linkKeysFile(s.DataDir), links.NewKey); err != nil {
+			return err
+		}
+	}
+	if s.BootstrapKey == "" && s.Development() {
+		if s.BootstrapKey, err = kept(apiKeyFile(s.DataDir), apikeys.Generate); err != nil {
 			return err
 		}
 	}
@@ -83,25 +85,6 @@ func up(ctx context.Context, s settings.Settings, streams Streams) (err error) {
 		}
 	}
 	return serve(ctx, p, options, streams)
-}
-
-// kept reads a secret of the development environment, or makes it the first time.
-func kept(path string, generate func() string) (string, error) {
-	have, err := os.ReadFile(path)
-	if err == nil {
-		return strings.TrimSpace(string(have)), nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("data folder: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", fmt.Errorf("data folder: %w", err)
-	}
-	made := generate()
-	if err := os.WriteFile(path, []byte(made+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("data folder: %w", err)
-	}
-	return made, nil
 }
 
 // refill brings the in-process Redis, which begins empty, to what the ledger says.
@@ -138,10 +121,6 @@ func serve(ctx context.Context, p *platform.Platform, options platform.Options, 
 	if err != nil {
 		return err
 	}
-	key, err := firstKey(ctx, p)
-	if err != nil {
-		return err
-	}
 	if p.Settings.Development() {
 		if err := seedDemo(ctx, p); err != nil {
 			return err
@@ -159,31 +138,13 @@ func serve(ctx context.Context, p *platform.Platform, options platform.Options, 
 				return nil
 			}
 		}
-		greet(streams.Out, p, options, front.URL(), key)
+		greet(streams.Out, p, options, front.URL())
 		return nil
 	})
 	return group.Wait()
 }
 
-// firstKey stores the bootstrap key, where there is one, and in development makes one and keeps it for the command line.
-func firstKey(ctx context.Context, p *platform.Platform) (string, error) {
-	secret := p.Settings.BootstrapKey
-	if secret == "" && p.Settings.Development() {
-		var err error
-		if secret, err = kept(keyFile(p.Settings.DataDir), apikeys.Generate); err != nil {
-			return "", err
-		}
-	}
-	if secret == "" {
-		return "", nil
-	}
-	_, err := p.Keys.Adopt(ctx, secret, "bootstrap", "")
-	return secret, err
-}
-
-func keyFile(folder string) string { return filepath.Join(folder, "api-key") }
-
-func greet(out io.Writer, p *platform.Platform, options platform.Options, url, key string) {
+func greet(out io.Writer, p *platform.Platform, options platform.Options, url string) {
 	s := p.Settings
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
 	say("")
@@ -203,11 +164,11 @@ func greet(out io.Writer, p *platform.Platform, options platform.Options, url, k
 		return
 	}
 	say("")
-	say("  This is development: the organization \"%s\" is there for trying, the API key is kept in %s.", demo.ID, keyFile(s.DataDir))
+	say("  This is development: the organization \"%s\" is there for trying, the API key is kept in %s.", demo.ID, apiKeyFile(s.DataDir))
 	say("  Invite somebody:")
 	say("")
 	say("    curl -sX POST %s/v1/organizations/%s/invitations \\", url, demo.ID)
-	say("      -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' \\", key)
+	say("      -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' \\", s.BootstrapKey)
 	say("      -d '{\"email\":\"new.person@example.org\",\"role\":\"member\",\"inviter\":\"%s\"}'", demoPeople[0].email)
 	say("")
 	say("  or:  go run ./services/usher invite new.person@example.org")

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// list measures what a list page and one more invitation cost with few and with many open invitations.
+func list(ctx context.Context, b *bench) error {
+	s, err := open(ctx, b, 1)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var before [2]time.Duration
+	for _, size := range []int{b.open / 100, b.open} {
+		if err := s.fill(ctx, size-s.invited); err != nil {
+			return err
+		}
+		page, err := s.median(ctx, s.listing(), false)
+		if err != nil {
+			return err
+		}
+		more, err := s.median(ctx, s.inviting(), true)
+		if err != nil {
+			return err
+		}
+		b.millis(fmt.Sprintf("page of 50 at %d open invitations, median", size), page).atMost(2)
+		b.millis(fmt.Sprintf("one more at %d open invitations, median", size), more)
+		if size == b.open {
+			b.add("page, many over few", float64(page)/float64(before[0]), "").atMost(1.5)
+			b.add("one more, many over few", float64(more)/float64(before[1]), "").atMost(1.5)
+		}
+		before = [2]time.Duration{page, more}
+	}
+	return nil
+}
+
+func (s *stack) listing() load {
+	return load{
+		addr: s.api, check: expect(http.StatusOK),
+		write: func(dst []byte, _ int) []byte {
+			return request(dst, http.MethodGet, "/v1/organizations/acme/invitations?limit=50", s.key, nil)
+		},
+	}
+}
+
+// median is the time of one request of the load, made one after the other.
+func (s *stack) median(ctx context.Context, l load, invites bool) (time.Duration, error) {
+	l.connections = 1
+	a, err := l.full(ctx, s.bench.listSample, 0)
+	if invites {
+		s.invited += a.n
+	}
+	if err != nil {
+		return 0, err
+	}
+	if invites {
+		_, err = s.awaitMails(ctx)
+	}
+	return quantile(a.latencies, 0.5), err
+}
+
+// memory measures what "usher up" without settings takes with many open invitations.
+func memory(ctx context.Context, b *bench) error {
+	s, err := openEmbedded(ctx, b)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	const MiB = 1 << 20
+	report := func(name string) (*figure, error) {
+		size, err := s.usher[0].resident()
+		return b.add(name, float64(size)/MiB, "MiB"), err
+	}
+	if _, err := report("resident, empty"); err != nil {
+		return err
+	}
+	if err := s.fill(ctx, b.open); err != nil {
+		return err
+	}
+	if _, err := report(fmt.Sprintf("resident, %d open invitations, just mailed", b.open)); err != nil {
+		return err
+	}
+	if err := s.heapProfile(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(b.settle):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	settled, err := report(fmt.Sprintf("resident, %s later", b.settle))
+	settled.atMost(150)
+	return err
+}

@@ -1,0 +1,378 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/apikeys"
+	"github.com/usherhq/usher/pkg/links"
+)
+
+// stack is the system under test: fresh, empty and ready.
+type stack struct {
+	bench *bench
+	dir   string
+	// broker, redis and fake are nil where Usher has its own.
+	broker, redis, fake *process
+	usher               []*process
+
+	brokerURL, redisAddr, fakeAddr string
+	api                            string // where HTTP is served
+	profileAddr                    string // where Go's profiles are served
+	key                            string
+	nc                             *nats.Conn
+	js                             jetstream.JetStream
+	invited                        int // addresses used so far
+}
+
+// keep is how many mails the fake remembers: more than any scenario sends.
+const keep = 1_000_000
+
+// open starts everything. The fake keeps the texts of so many mails.
+func open(ctx context.Context, b *bench, keepBodies int) (*stack, error) {
+	s, err := b.newStack()
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range []func(context.Context) error{
+		func(ctx context.Context) (err error) { s.broker, s.brokerURL, err = startBroker(ctx, b, s.dir); return },
+		s.startRedis,
+		func(ctx context.Context) error { return s.startFake(ctx, keepBodies) },
+		s.startUsher,
+		s.connect,
+	} {
+		if err := step(ctx); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// openEmbedded starts "usher up" as it is without settings.
+func openEmbedded(ctx context.Context, b *bench) (*stack, error) {
+	s, err := b.newStack()
+	if err != nil {
+		return nil, err
+	}
+	listen, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	s.brokerURL = "nats://" + listen
+	for _, step := range []func(context.Context) error{
+		func(ctx context.Context) error { return s.up(ctx, "USHER_NATS_LISTEN="+listen) }, s.connect,
+	} {
+		if err := step(ctx); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (b *bench) newStack() (*stack, error) {
+	dir, err := os.MkdirTemp(b.dir, b.scenario+"-")
+	if err != nil {
+		return nil, err
+	}
+	s := &stack{bench: b, dir: dir, key: apikeys.Generate()}
+	for _, addr := range []*string{&s.api, &s.profileAddr} {
+		if *addr, err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// close stops everything, Usher first, and removes its files.
+func (s *stack) close() {
+	if s.nc != nil {
+		s.nc.Close()
+	}
+	for _, p := range append(slices.Clone(s.usher), s.fake, s.redis, s.broker) {
+		if p != nil {
+			p.stop()
+		}
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+func startBroker(ctx context.Context, b *bench, dir string) (*process, string, error) {
+	addr, err := freePort()
+	if err != nil {
+		return nil, "", err
+	}
+	config := filepath.Join(dir, "nats.conf")
+	text := fmt.Sprintf("listen: %q\njetstream { store_dir: %q, sync_interval: always }\n", addr, filepath.Join(dir, "jetstream"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, "", err
+	}
+	p, err := start("nats-server", dir, nil, b.natsServer, "-c", config)
+	if err != nil {
+		return nil, "", err
+	}
+	url := "nats://" + addr
+	return p, url, until(ctx, "nats-server", func() error {
+		nc, err := nats.Connect(url)
+		if err == nil {
+			nc.Close()
+		}
+		return err
+	})
+}
+
+func (s *stack) startRedis(ctx context.Context) error {
+	var err error
+	if s.redisAddr, err = freePort(); err != nil {
+		return err
+	}
+	program, err := exec.LookPath("redis-server")
+	if err != nil {
+		return fmt.Errorf("%w: install Redis (Debian: apt-get install redis-server)", err)
+	}
+	_, port, _ := net.SplitHostPort(s.redisAddr)
+	s.redis, err = start("redis-server", s.dir, nil, program, "--port", port, "--bind", "127.0.0.1", "--dir", s.dir,
+		"--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction")
+	if err != nil {
+		return err
+	}
+	return until(ctx, "redis-server", func() error {
+		c, err := net.Dial("tcp", s.redisAddr)
+		if err == nil {
+			err = c.Close()
+		}
+		return err
+	})
+}
+
+func (s *stack) startFake(ctx context.Context, keepBodies int) error {
+	var err error
+	if s.fakeAddr, err = freePort(); err != nil {
+		return err
+	}
+	// It stands for a service elsewhere, so it may have what memory it likes to leave the processors to the others.
+	s.fake, err = start("fake-mailgun", s.dir, []string{"GOGC=800"}, s.bench.binaries.usher, "fake-mailgun",
+		"--addr", s.fakeAddr, "--keep", strconv.Itoa(keep), "--keep-bodies", strconv.Itoa(max(keepBodies, 1)))
+	if err != nil {
+		return err
+	}
+	return until(ctx, "the fake Mailgun", func() error { return ready("http://" + s.fakeAddr + "/fake/counters") })
+}
+
+// environment is what all of Usher's processes are told.
+func (s *stack) environment() []string {
+	return []string{
+		"USHER_NATS_URL=" + s.brokerURL, "USHER_NATS_SYNC=always", "USHER_REDIS_URL=redis://" + s.redisAddr, "USHER_LOG_LEVEL=WARN",
+		"MAILGUN_DOMAIN=mg.example.org", "MAILGUN_API_KEY=key-bench", "MAILGUN_API_BASE=http://" + s.fakeAddr,
+		"USHER_MAIL_FROM=Usher <invitations@mg.example.org>",
+	}
+}
+
+func (s *stack) startUsher(ctx context.Context) error {
+	if s.bench.separate {
+		return s.startServices(ctx)
+	}
+	return s.up(ctx, s.environment()...)
+}
+
+// up starts "usher up".
+func (s *stack) up(ctx context.Context, env ...string) error {
+	env = append(env, "USHER_ENV=development", "USHER_HTTP_ADDR="+s.api, "USHER_DATA_DIR="+filepath.Join(s.dir, "usher"),
+		"USHER_BOOTSTRAP_API_KEY="+s.key, "USHER_PPROF_ADDR="+s.profileAddr)
+	p, err := start("usher", s.dir, env, s.bench.binaries.usher, "up")
+	if err != nil {
+		return err
+	}
+	s.usher = append(s.usher, p)
+	return s.awaitUsher(ctx)
+}
+
+// awaitUsher waits until the API takes requests for the demo organization, which is made last.
+func (s *stack) awaitUsher(ctx context.Context) error {
+	err := until(ctx, "usher", func() error {
+		if err := ready("http://" + s.api + "/readyz"); err != nil {
+			return err
+		}
+		return s.call(http.MethodGet, "/v1/organizations/acme/members", nil, http.StatusOK, nil)
+	})
+	if err != nil {
+		for _, p := range s.usher {
+			err = fmt.Errorf("%w\n%s: %s", err, p.name, p.said())
+		}
+	}
+	return err
+}
+
+// startServices starts API, mailer and acceptance as processes of their own, and makes the demo organization.
+func (s *stack) startServices(ctx context.Context) error {
+	env := append(s.environment(), "USHER_ENV=production", "USHER_PUBLIC_URL=https://usher.example.org", "USHER_LINK_KEYS="+links.NewKey())
+	create := exec.CommandContext(ctx, s.bench.binaries.usher, "keys", "create", "--name", "bench", "--json")
+	create.Env = append(os.Environ(), env...)
+	said, err := create.Output()
+	if err != nil {
+		return fmt.Errorf("keys create: %w", err)
+	}
+	var made struct{ Secret string }
+	if err := json.Unmarshal(said, &made); err != nil {
+		return fmt.Errorf("keys create: %w", err)
+	}
+	s.key = made.Secret
+	for _, program := range []string{s.bench.api, s.bench.mailer, s.bench.acceptance} {
+		addr := s.api
+		own := env
+		if program == s.bench.api {
+			own = append(slices.Clone(env), "USHER_PPROF_ADDR="+s.profileAddr)
+		} else if addr, err = freePort(); err != nil {
+			return err
+		}
+		p, err := start(filepath.Base(program), s.dir, append(slices.Clone(own), "USHER_HTTP_ADDR="+addr), program)
+		if err != nil {
+			return err
+		}
+		s.usher = append(s.usher, p)
+	}
+	if err := until(ctx, "usher", func() error { return ready("http://" + s.api + "/readyz") }); err != nil {
+		return err
+	}
+	acme := []byte(`{"name":"Acme","owner":{"email":"owner@example.org","name":"Olivia Owner"}}`)
+	if err := s.call(http.MethodPut, "/v1/organizations/acme", acme, http.StatusCreated, nil); err != nil {
+		return err
+	}
+	return s.awaitUsher(ctx)
+}
+
+func (s *stack) connect(context.Context) error {
+	var err error
+	if s.nc, err = nats.Connect(s.brokerURL); err != nil {
+		return err
+	}
+	s.js, err = jetstream.New(s.nc)
+	return err
+}
+
+func ready(url string) error {
+	answer, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %d", url, answer.StatusCode)
+	}
+	return nil
+}
+
+// call makes one request outside of any measurement and decodes its answer into into, where that is not nil.
+func (s *stack) call(method, path string, body []byte, want int, into any) error {
+	c, err := dial(s.api)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	status, answer, err := c.do(request(nil, method, path, s.key, body))
+	if err != nil {
+		return err
+	}
+	if err := expect(want)(0, status, answer); err != nil || into == nil {
+		return err
+	}
+	return json.Unmarshal(answer, into)
+}
+
+// usage is processor time by who used it.
+type usage struct{ usher, redis, broker, fake, load time.Duration }
+
+func (s *stack) usage() (usage, error) {
+	var u usage
+	var errs []error
+	count := func(into *time.Duration, p *process) {
+		if p != nil {
+			t, err := p.cpu()
+			*into += t
+			errs = append(errs, err)
+		}
+	}
+	for _, p := range s.usher {
+		count(&u.usher, p)
+	}
+	count(&u.redis, s.redis)
+	count(&u.broker, s.broker)
+	count(&u.fake, s.fake)
+	var err error
+	u.load, err = cpuOf(os.Getpid())
+	return u, errors.Join(append(errs, err)...)
+}
+
+func (u usage) since(before usage) usage {
+	return usage{u.usher - before.usher, u.redis - before.redis, u.broker - before.broker, u.fake - before.fake, u.load - before.load}
+}
+
+// addTo reports processor seconds for a thousand of n.
+func (u usage) addTo(r *report, n int) *figure {
+	per := func(d time.Duration) float64 { return d.Seconds() * 1000 / float64(n) }
+	for _, part := range []struct {
+		name string
+		used time.Duration
+	}{{"Usher", u.usher}, {"Redis", u.redis}, {"nats-server", u.broker}, {"fake Mailgun", u.fake}, {"load generator", u.load}} {
+		r.add("CPU per 1000, "+part.name, per(part.used), "s")
+	}
+	return r.add("CPU per 1000, Usher and Redis", per(u.usher+u.redis), "s")
+}
+
+// quiet waits until every consumer has nothing left to do, so that what follows a load counts with it.
+func (s *stack) quiet(ctx context.Context) error {
+	for {
+		busy, err := s.busy(ctx)
+		if err != nil || !busy {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (s *stack) busy(ctx context.Context) (bool, error) {
+	for _, name := range []string{events.StreamInvitations, events.StreamMemberships} {
+		stream, err := s.js.Stream(ctx, name)
+		if err != nil {
+			return false, err
+		}
+		consumers := stream.ListConsumers(ctx)
+		for info := range consumers.Info() {
+			if info.NumPending > 0 || info.NumAckPending > 0 {
+				return true, nil
+			}
+		}
+		if err := consumers.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// stored is how many messages a stream has.
+func (s *stack) stored(ctx context.Context, stream string) (int, error) {
+	state, err := s.js.Stream(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	return int(state.CachedInfo().State.Msgs), nil
+}
