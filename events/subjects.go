@@ -91,6 +91,9 @@ func MembershipSubject(org, person string) string { return RootMemberships + "."
 // DeadLetterSubject is where a worker leaves what it could not handle.
 func DeadLetterSubject(worker string) string { return RootDeadLetters + "." + worker }
 
+// RedriveSubject is where a dead letter of a worker is put for the worker to try again.
+func RedriveSubject(worker string) string { return DeadLetterSubject(worker) + ".again" }
+
 // SplitInvitation takes a subject of the ledger apart. ok is false where the subject is not a fact about an invitation.
 func SplitInvitation(subject string) (org, id, fact string, ok bool) {
 	rest, ok := strings.CutPrefix(subject, RootInvitations+".")

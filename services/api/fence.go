@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// fenceFor bounds how long a revoke waits for a mail that is being handed to the provider.
-	fenceFor   = 10 * time.Second
+	// fenceFor bounds how long a revoke waits for a mail that is being handed to the provider: longer than a mail may wait
+	// for its turn and a call to the provider may last.
+	fenceFor   = 25 * time.Second
 	fenceEvery = 10 * time.Millisecond
 )
 

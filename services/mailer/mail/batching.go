@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -17,6 +19,9 @@ const MaxBatch = 1000
 // ErrClosed is the cause of the *Later that Batching.Send returns after Close.
 var ErrClosed = errors.New("mail: no longer sending")
 
+// errWaited is why a mail came back that nobody had time for.
+var errWaited = errors.New("mail: waited too long for its turn")
+
 // BatchingOptions tune a Batching.
 type BatchingOptions struct {
 	// Parallel is how many calls to the provider may be under way at once (default 64).
@@ -26,6 +31,9 @@ type BatchingOptions struct {
 	PerLetter int
 	// Rate is how many mails may leave in a second; 0 means no limit.
 	Rate int
+	// Patience is how long a mail may wait for its turn, and again for the rate (default 5 s). Then it comes back as *Later,
+	// so that its caller looks again whether it is still wanted: no mail leaves later than twice this after Send was called.
+	Patience time.Duration
 	// Clock tells the time (default clock.System).
 	Clock clock.Clock
 }
@@ -60,8 +68,11 @@ type queue struct {
 }
 
 type call struct {
-	mail   Mail
-	answer chan Result
+	mail    Mail
+	answer  chan Result
+	entered time.Time
+	// taken is set by whoever comes first: the turn that sends the mail, or the caller that withdraws it.
+	taken *atomic.Bool
 }
 
 // NewBatching makes a Batching before sender. Close ends it.
@@ -71,6 +82,9 @@ func NewBatching(sender Sender, o BatchingOptions) *Batching {
 	}
 	if o.PerLetter == 0 {
 		o.PerLetter = 2
+	}
+	if o.Patience == 0 {
+		o.Patience = 5 * time.Second
 	}
 	if o.Clock == nil {
 		o.Clock = clock.System
@@ -85,9 +99,10 @@ func NewBatching(sender Sender, o BatchingOptions) *Batching {
 }
 
 // Send hands one mail in and waits for what becomes of it: the provider's id, or *Permanent, *Later, *Paused or *Unknown.
-// When ctx ends first the mail may still leave, so the error is *Unknown.
+// When ctx ends while the mail still waits it is withdrawn and the error is *Later; after that it may leave, and the error
+// is *Unknown.
 func (b *Batching) Send(ctx context.Context, m Mail) (string, error) {
-	c := call{mail: m, answer: make(chan Result, 1)}
+	c := call{mail: m, answer: make(chan Result, 1), entered: b.o.Clock(), taken: new(atomic.Bool)}
 	if err := b.enter(c); err != nil {
 		return "", err
 	}
@@ -95,8 +110,27 @@ func (b *Batching) Send(ctx context.Context, m Mail) (string, error) {
 	case r := <-c.answer:
 		return r.ID, r.Err
 	case <-ctx.Done():
-		return "", &Unknown{Cause: context.Cause(ctx)}
 	}
+	if c.taken.CompareAndSwap(false, true) {
+		return "", &Later{Cause: context.Cause(ctx)}
+	}
+	return "", &Unknown{Cause: context.Cause(ctx)}
+}
+
+// Waiting tells how many mails wait for their turn.
+func (b *Batching) Waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for _, q := range b.queues {
+		n += len(q.calls)
+	}
+	for _, q := range b.turns {
+		if q.letter == nil { // travels alone, and stands in no queue
+			n += len(q.calls)
+		}
+	}
+	return n
 }
 
 // Close lets what was handed in finish and refuses what comes later.
@@ -180,10 +214,7 @@ func (q *queue) take(limit int) []call {
 }
 
 func (b *Batching) run(q *queue, calls []call) {
-	results := b.send(calls)
-	for i, c := range calls {
-		c.answer <- results[i]
-	}
+	b.answer(calls)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.running--
@@ -195,24 +226,62 @@ func (b *Batching) run(q *queue, calls []call) {
 	b.start()
 }
 
-func (b *Batching) send(calls []call) []Result {
+// answer sends what is still to be sent of a batch, and tells every caller what became of its mail.
+func (b *Batching) answer(calls []call) {
+	calls = slices.DeleteFunc(calls, func(c call) bool { return !c.taken.CompareAndSwap(false, true) }) // withdrawn
+	calls = b.sendBack(calls, b.o.Patience)
+	err := b.waitForRate(len(calls))
+	calls = b.sendBack(calls, 2*b.o.Patience) // looked at again at the last moment: this process may have stood still
+	if len(calls) == 0 {
+		return
+	}
+	var attempt int
+	if err == nil {
+		attempt, err = b.hold.begin()
+	}
+	if err != nil {
+		for _, c := range calls {
+			c.answer <- Result{Err: err}
+		}
+		return
+	}
 	mails := make([]Mail, len(calls))
 	for i, c := range calls {
 		mails[i] = c.mail
 	}
-	attempt, err := b.hold.begin()
-	if err != nil {
-		return slices.Repeat([]Result{{Err: err}}, len(calls))
-	}
 	// The callers' contexts are not this call's: one that gives up must not take the others' mails along. The Sender
 	// has a time limit of its own.
-	ctx := context.Background()
-	if b.limiter != nil {
-		if err := b.limiter.WaitN(ctx, len(calls)); err != nil {
-			return slices.Repeat([]Result{{Err: &Later{Cause: err}}}, len(calls))
-		}
-	}
-	results := b.sender.Send(ctx, mails)
+	results := b.sender.Send(context.Background(), mails)
 	b.hold.end(attempt, results)
-	return results
+	for i, c := range calls {
+		c.answer <- results[i]
+	}
+}
+
+// sendBack answers *Later to the calls that have waited longer than limit, and gives the others.
+func (b *Batching) sendBack(calls []call, limit time.Duration) []call {
+	now := b.o.Clock()
+	return slices.DeleteFunc(calls, func(c call) bool {
+		late := now.Sub(c.entered) > limit
+		if late {
+			c.answer <- Result{Err: &Later{Cause: errWaited}}
+		}
+		return late
+	})
+}
+
+// waitForRate waits until that many mails may leave. Where that takes longer than Patience it returns *Later at once.
+func (b *Batching) waitForRate(mails int) error {
+	if b.limiter == nil || mails == 0 {
+		return nil
+	}
+	now := b.o.Clock()
+	r := b.limiter.ReserveN(now, mails)
+	if delay := r.DelayFrom(now); delay > b.o.Patience {
+		r.CancelAt(now)
+		return &Later{After: delay, Cause: errWaited}
+	} else if delay > 0 {
+		time.Sleep(delay)
+	}
+	return nil
 }

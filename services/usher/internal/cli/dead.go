@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usherhq/usher/events"
-	"github.com/usherhq/usher/pkg/bus"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/platform"
 )
@@ -23,7 +22,7 @@ func deadCommand(streams Streams) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			return operate(c.Context(), streams, func(ctx context.Context, p *platform.Platform) error {
 				letters := []deadLetter{}
-				for r, err := range p.Ledger.Scan(ctx, events.StreamDeadLetters, events.RootDeadLetters+".>", 1) {
+				for r, err := range p.Ledger.Scan(ctx, events.StreamDeadLetters, events.DeadLetterSubject("*"), 1) {
 					if err != nil {
 						return err
 					}
@@ -66,11 +65,11 @@ func deadCommand(streams Streams) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				subject, err := redriveDead(ctx, p, r)
+				worker, err := redriveDead(ctx, p, r)
 				if err != nil {
 					return err
 				}
-				return streams.print(c, map[string]any{"sequence": r.Sequence, "subject": subject}, "%d is published on %s again.", r.Sequence, subject)
+				return streams.print(c, map[string]any{"sequence": r.Sequence, "worker": worker}, "%d is handed to %s again.", r.Sequence, worker)
 			})
 		},
 	}
@@ -83,7 +82,7 @@ func findDead(ctx context.Context, p *platform.Platform, arg string) (ledger.Rec
 	if err != nil {
 		return ledger.Record{}, usageError{fmt.Errorf("%q is no sequence", arg)}
 	}
-	for r, err := range p.Ledger.Scan(ctx, events.StreamDeadLetters, events.RootDeadLetters+".>", sequence) {
+	for r, err := range p.Ledger.Scan(ctx, events.StreamDeadLetters, events.DeadLetterSubject("*"), sequence) {
 		if err != nil {
 			return ledger.Record{}, err
 		}
@@ -95,26 +94,22 @@ func findDead(ctx context.Context, p *platform.Platform, arg string) (ledger.Rec
 	return ledger.Record{}, fmt.Errorf("there is no dead letter %d", sequence)
 }
 
-// redriveDead publishes the original message again. Its id is made of the dead letter's place, so that redriving twice
-// within the stream's window is once; beyond it, handlers recognise what was done before.
+// redriveDead hands the message to its worker again, as what it was: the worker sees its original subject and sequence,
+// and so recognises what it had done already.
 func redriveDead(ctx context.Context, p *platform.Platform, r ledger.Record) (string, error) {
-	subject := first(r.Header, bus.DeadSubject)
-	stream := first(r.Header, bus.DeadStream)
-	if subject == "" || stream == "" {
-		return "", errors.New("the dead letter does not tell where it came from")
-	}
-	m := ledger.Message{Subject: subject, Header: map[string][]string{}, Data: r.Data}
+	worker := strings.TrimPrefix(r.Subject, events.RootDeadLetters+".")
+	m := ledger.Message{Subject: events.RedriveSubject(worker), Header: map[string][]string{}, Data: r.Data}
 	for name, values := range r.Header {
-		if !strings.HasPrefix(name, "Usher-Dead-") && !strings.HasPrefix(name, "Nats-") {
+		if !strings.HasPrefix(name, "Nats-") {
 			m.Header[name] = values
 		}
 	}
-	m.Header["Nats-Msg-Id"] = []string{"redrive-" + strconv.FormatUint(r.Sequence, 10)}
-	_, err := p.Ledger.Publish(ctx, stream, m)
+	m.Header["Nats-Msg-Id"] = []string{"again-" + strconv.FormatUint(r.Sequence, 10)}
+	_, err := p.Ledger.Publish(ctx, events.StreamDeadLetters, m)
 	if errors.Is(err, ledger.ErrDuplicate) {
-		err = nil
+		err = nil // asked for twice in a row
 	}
-	return subject, err
+	return worker, err
 }
 
 func headers(h map[string][]string) string {
