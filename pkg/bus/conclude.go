@@ -26,6 +26,7 @@ const (
 	DeadSubject    = "Usher-Dead-Subject"    // what the message was published on
 	DeadStream     = "Usher-Dead-Stream"     // the stream that stored it
 	DeadSequence   = "Usher-Dead-Sequence"   // its sequence there
+	DeadStored     = "Usher-Dead-Stored"     // when it was stored there, RFC 3339
 	DeadDeliveries = "Usher-Dead-Deliveries" // how often it was tried
 	DeadAt         = "Usher-Dead-At"         // when it was given up, RFC 3339
 	DeadMessageID  = "Usher-Dead-Message-Id" // its Nats-Msg-Id, where it had one
@@ -96,6 +97,7 @@ func (h *handler) deadLetter(d *delivery, reason string, cause error) *message.M
 	metadata[DeadSubject] = d.subject
 	metadata[DeadStream] = d.stream
 	metadata[DeadSequence] = strconv.FormatUint(d.sequence, 10)
+	metadata[DeadStored] = d.happened.UTC().Format(time.RFC3339Nano)
 	metadata[DeadDeliveries] = strconv.Itoa(d.deliveries)
 	metadata[DeadAt] = h.router.options.Clock().UTC().Format(time.RFC3339Nano)
 	if detail := detailOf(cause); detail != "" {

@@ -5,12 +5,15 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
+
+	"github.com/usherhq/usher/events"
 )
 
 // delivery is one message while it is ours: from its arrival until the broker was told what became of it.
@@ -23,6 +26,7 @@ type delivery struct {
 	sequence   uint64
 	deliveries int
 	stored     time.Time
+	happened   time.Time // when the original was stored, for a dead letter that is redriven; stored otherwise
 
 	subscription *subscription
 	settled      atomic.Bool
@@ -55,17 +59,38 @@ func (s *subscription) newDelivery(raw *nats.Msg) (*delivery, error) {
 		subscription: s, raw: raw, subject: raw.Subject, stream: told.Stream, sequence: told.Sequence.Stream,
 		deliveries: int(told.NumDelivered), stored: told.Timestamp,
 	}
-	uuid, metadata := decodeHeader(raw.Header)
-	d.describe(metadata)
-	d.message = message.NewMessage(uuid, raw.Data)
-	d.message.Metadata = metadata
+	d.happened = d.stored
+	d.restore()
 	ctx, cancel := s.working, func() {}
-	if !s.direct { // a handler's chain ends its context itself
+	if s.direct { // a handler's chain reads the raw message, and ends its context itself
+		d.message = message.NewMessage(raw.Header.Get(headerID), raw.Data)
+	} else {
+		uuid, metadata := decodeHeader(raw.Header)
+		d.describe(metadata)
+		d.message = message.NewMessage(uuid, raw.Data)
+		d.message.Metadata = metadata
 		ctx, cancel = context.WithCancel(ctx)
 	}
 	d.cancel = cancel
 	d.message.SetContext(context.WithValue(ctx, deliveryKey{}, d))
 	return d, nil
+}
+
+// restore makes a dead letter that is redriven what it was: its handler sees the original subject and sequence, and so
+// recognises what it had done already. Its age and its deliveries begin anew.
+func (d *delivery) restore() {
+	if !strings.HasPrefix(d.subject, events.RootDeadLetters+".") {
+		return
+	}
+	h := d.raw.Header
+	sequence, err := strconv.ParseUint(h.Get(DeadSequence), 10, 64)
+	if err != nil || h.Get(DeadSubject) == "" {
+		return // not one of ours; it will not decode as anything
+	}
+	d.subject, d.stream, d.sequence = h.Get(DeadSubject), h.Get(DeadStream), sequence
+	if at, err := time.Parse(time.RFC3339Nano, h.Get(DeadStored)); err == nil {
+		d.happened = at
+	}
 }
 
 // wait tells the broker what the message came to, for subscribers that say so by Ack and Nack.

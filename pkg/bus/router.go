@@ -46,13 +46,16 @@ type RouterOptions struct {
 	// DeadLetters takes what cannot be handled. The Router never closes it.
 	DeadLetters message.Publisher
 	Logger      *slog.Logger
-	// Registerer gets the metrics; nil for none.
+	// Registerer gets the metrics; nil for none. Routers that share a registry need a label each
+	// (prometheus.WrapRegistererWith).
 	Registerer prometheus.Registerer
 	// TracerProvider makes a span of each message; nil or no-op for none.
 	TracerProvider trace.TracerProvider
 	Clock          clock.Clock
 	// CloseGrace is how long a stop waits for running handlers (default 25 s).
 	CloseGrace time.Duration
+	// Redrives has every handler listen for dead letters of its own that are put on events.RedriveSubject.
+	Redrives bool
 }
 
 // Router runs handlers over Watermill's router.
@@ -86,19 +89,20 @@ func NewRouter(o RouterOptions) (*Router, error) {
 	}
 	r.subscriber.direct = true
 	// The subscriber enforces the grace. What the router waits beyond it is for handlers that ignore their context.
-	r.router, err = message.NewRouter(message.RouterConfig{CloseTimeout: 5 * time.Second}, quiet{o.Logger})
+	r.router, err = message.NewRouter(message.RouterConfig{CloseTimeout: o.CloseGrace + 5*time.Second}, quiet{o.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("bus: %w", err)
 	}
-	r.observe()
-	return r, nil
+	return r, r.observe()
 }
 
 // observe prepares metrics and tracing, where they are wanted.
-func (r *Router) observe() {
+func (r *Router) observe() error {
 	r.meters = newMeters(r)
 	if r.options.Registerer != nil {
-		r.options.Registerer.MustRegister(r.meters)
+		if err := r.options.Registerer.Register(r.meters); err != nil {
+			return fmt.Errorf("bus: metrics: %w", err)
+		}
 		builder := metrics.NewPrometheusMetricsBuilder(r.options.Registerer, "usher", "bus")
 		r.durations = builder.NewRouterMiddleware().Middleware
 	}
@@ -107,6 +111,7 @@ func (r *Router) observe() {
 			r.tracer = p.Tracer("github.com/usherhq/usher/pkg/bus")
 		}
 	}
+	return nil
 }
 
 func (r *Router) plan(name string) (Subscription, error) {
@@ -120,10 +125,22 @@ func (r *Router) plan(name string) (Subscription, error) {
 // Handle adds a handler, before Run. Its name is the one in logs, metrics and the subject of its dead letters; naming two
 // the same panics.
 func (r *Router) Handle(name string, s Subscription, fn Handler) {
+	r.add(name, name, s, fn)
+	if r.options.Redrives {
+		s.Stream, s.Durable, s.Filters, s.InFlight = events.StreamDeadLetters, s.Durable+"-again", []string{events.RedriveSubject(name)}, redriveInFlight
+		r.add(name, name+"-again", s, fn)
+	}
+}
+
+// redriveInFlight is small: redrives are rare, and each handler keeps a consumer for them.
+const redriveInFlight = 8
+
+// add adds the handler called name to what is consumed under topic.
+func (r *Router) add(name, topic string, s Subscription, fn Handler) {
 	s = s.withDefaults()
-	r.plans[name] = s
-	h := &handler{name: name, plan: s, router: r, log: r.options.Logger.With("handler", name), meters: r.meters.of(name)}
-	r.router.AddConsumerHandler(name, name, r.subscriber, func(m *message.Message) error {
+	r.plans[topic] = s
+	h := &handler{name: name, plan: s, router: r, log: r.options.Logger.With("handler", topic), meters: r.meters.of(topic)}
+	r.router.AddConsumerHandler(topic, topic, r.subscriber, func(m *message.Message) error {
 		return fn(m.Context(), deliveryOf(m).received)
 	}).AddMiddleware(h.chain()...)
 }
@@ -159,6 +176,11 @@ func (r *Router) Run(ctx context.Context) error {
 	}
 	stop()                      // first step; were it left to Close, Watermill would report an unforeseen end
 	err := r.subscriber.Close() // second step, before Watermill's own: that one does not wait for acks
+	select {
+	case <-r.router.Running():
+	case failed := <-ended: // it was still starting
+		return errors.Join(err, failed)
+	}
 	return errors.Join(err, r.router.Close(), <-ended)
 }
 
@@ -192,7 +214,7 @@ func (h *handler) decode(next message.HandlerFunc) message.HandlerFunc {
 			return nil, unreadable(err)
 		}
 		d.received = &Received{
-			Event: e, Subject: d.subject, Sequence: d.sequence, Time: d.stored, Delivered: d.deliveries,
+			Event: e, Subject: d.subject, Sequence: d.sequence, Time: d.happened, Delivered: d.deliveries,
 			Header: d.raw.Header, Body: d.raw.Data,
 		}
 		return next(m)

@@ -297,7 +297,7 @@ func TestCleanStopLetsHandlersFinishAndKeepsTheirAcks(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	running, finish := make(chan struct{}), make(chan struct{})
-	_, stop := h.run(plan(), func(ctx context.Context, _ *Received) error {
+	r, stop := h.run(plan(), func(ctx context.Context, _ *Received) error {
 		running <- struct{}{}
 		<-finish
 		return ctx.Err() // still alive, though the router was told to stop
@@ -306,8 +306,9 @@ func TestCleanStopLetsHandlersFinishAndKeepsTheirAcks(t *testing.T) {
 	for range 3 {
 		next(t, running)
 	}
-	stopped := make(chan struct{})
+	sub, stopped := only(r.subscriber), make(chan struct{})
 	go func() { stop(); close(stopped) }()
+	require.Eventually(t, func() bool { return errors.Is(sub.healthy(), ErrClosed) }, soon, time.Millisecond, "the first step")
 	h.publish("evt-later") // not fetched any more
 	nothing(t, running, 100*time.Millisecond)
 	nothing(t, stopped, 0)
@@ -477,6 +478,26 @@ func TestRouterRefusesToStartWithoutItsStream(t *testing.T) {
 	require.ErrorIs(t, r.Run(h.context()), errStreamGone)
 	_, err := h.js.Stream(h.context(), "NOWHERE")
 	require.Error(t, err)
+}
+
+func TestAStopDuringTheStartDoesNotHang(t *testing.T) {
+	t.Parallel()
+	h := setup(t)
+	for range 20 {
+		r := h.router()
+		for _, name := range []string{"one", "two", "three"} {
+			s := plan()
+			s.Durable = name
+			r.Handle(name, s, func(context.Context, *Received) error { return nil })
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		cancel()
+		if err := next(t, ended); err != nil {
+			require.ErrorIs(t, err, ErrClosed)
+		}
+	}
 }
 
 func TestTraceGoesOnInTheHandler(t *testing.T) {

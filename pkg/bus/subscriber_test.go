@@ -299,6 +299,21 @@ func TestAnotherStartKeepsTheConsumerThatIsThere(t *testing.T) {
 	require.Equal(t, s.AckWait, c.CachedInfo().Config.AckWait)
 }
 
+func TestAConsumerThatIsAsItShouldBeIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	h := setup(t)
+	for _, s := range []Subscription{plan(), {Stream: testStream, Durable: "all"}, {Stream: testStream, Durable: "two", Filters: []string{"requests.a", "requests.b"}}} {
+		h.subscribe(h.subscriber(s))
+		changes, err := h.broker.Conn(t).SubscribeSync("$JS.API.CONSUMER.CREATE.>")
+		require.NoError(t, err)
+		require.NoError(t, h.nc.Flush())
+		h.subscribe(h.subscriber(s))
+		require.NoError(t, h.nc.Flush())
+		_, err = changes.NextMsg(50 * time.Millisecond)
+		require.ErrorIs(t, err, nats.ErrTimeout)
+	}
+}
+
 func TestNothingIsLostWhenTheBrokerRestarts(t *testing.T) {
 	t.Parallel()
 	h := setup(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -55,7 +56,7 @@ type subscription struct {
 	arrivals chan *nats.Msg
 	inbox    *nats.Subscription
 	room     chan struct{}    // something was settled
-	looked   chan error       // how an inspection went
+	looked   chan look        // how an inspection went
 	status   chan nats.Status // the connection came back
 	done     chan struct{}
 
@@ -95,7 +96,7 @@ func newSubscription(ctx context.Context, s *Subscriber, plan Subscription, log 
 	sub := &subscription{
 		Subscription: plan, nc: s.nc, js: s.js, grace: s.options.CloseGrace, log: log, direct: s.direct,
 		out: make(chan *message.Message), arrivals: make(chan *nats.Msg, plan.InFlight),
-		room: make(chan struct{}, 1), looked: make(chan error), done: make(chan struct{}),
+		room: make(chan struct{}, 1), looked: make(chan look), done: make(chan struct{}),
 		held: newHolding(plan.InFlight),
 	}
 	sub.fetching, sub.stop = context.WithCancel(ctx)
@@ -139,11 +140,14 @@ func (s *subscription) run() {
 			s.emitted()
 		case m := <-s.arrivals:
 			s.arrived(m)
+			for len(s.arrivals) > 0 { // most come in bursts
+				s.arrived(<-s.arrivals)
+			}
 		case <-s.room:
 		case <-s.status:
 			s.asked = 0 // requests die with the connection
-		case err := <-s.looked:
-			s.inspected(err)
+		case l := <-s.looked:
+			s.inspected(l)
 		case <-s.fetching.Done():
 		}
 	}
@@ -218,14 +222,14 @@ func (s *subscription) told(m *nats.Msg) {
 }
 
 // inspected takes in how an inspection went.
-func (s *subscription) inspected(err error) {
+func (s *subscription) inspected(l look) {
 	s.missed++
 	if s.heard {
 		s.heard, s.missed = false, 0
 	}
 	switch {
-	case err != nil:
-		s.lost(err)
+	case l.gone != nil && l.at == s.consumer.Load(): // and not at one that was made anew meanwhile
+		s.lost(l.gone)
 	case time.Duration(s.missed)*s.inspectEvery > mostSilence && s.asked > 0 && s.nc.IsConnected():
 		s.lost(errSilent)
 	}
@@ -241,6 +245,9 @@ func (s *subscription) lost(cause error) {
 		if !s.waitToAttach() {
 			return
 		}
+	}
+	for len(s.arrivals) > 0 { // what was said so far was about the consumer that is gone
+		s.arrivedLate(<-s.arrivals)
 	}
 	s.asked, s.missed = 0, 0
 	s.log.Info("consuming again", "stream", s.Stream, "durable", s.Durable)
@@ -274,7 +281,7 @@ func (s *subscription) attach() error {
 		s.origin = made
 		s.floor.Store(0)
 	}
-	c, err := stream.CreateOrUpdateConsumer(ctx, s.consumerConfig(ctx, stream))
+	c, err := s.ensure(ctx, stream)
 	if err != nil {
 		return fmt.Errorf("consumer %s: %w", s.Durable, err)
 	}
@@ -283,21 +290,42 @@ func (s *subscription) attach() error {
 	return nil
 }
 
-// consumerConfig is what the consumer should be. Where one starts can't be changed, so that of an existing one is kept. One that
-// was lost while we consumed starts after the last message that it was done with, not with the stream's first.
-func (s *subscription) consumerConfig(ctx context.Context, stream jetstream.Stream) jetstream.ConsumerConfig {
+// ensure finds the consumer, changes it where it differs, or makes it. Where a consumer starts can't be changed, so that of an
+// existing one is kept. One that was lost while we consumed starts after the last message that it was done with, not with the
+// stream's first. One that is as it should be is left alone: an update right after a deletion has been seen to fail for good.
+func (s *subscription) ensure(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
 	want := jetstream.ConsumerConfig{
 		Durable: s.Durable, FilterSubjects: s.Filters, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.AckWait,
 		MaxDeliver: -1, MaxAckPending: maxUnsettled, DeliverPolicy: s.Start,
 	}
-	floor := s.floor.Load()
-	if have, err := stream.Consumer(ctx, s.Durable); err == nil {
+	have, err := stream.Consumer(ctx, s.Durable)
+	switch {
+	case err == nil:
 		old := have.CachedInfo().Config
+		if sameConsumer(old, want) {
+			return have, nil
+		}
 		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = old.DeliverPolicy, old.OptStartSeq, old.OptStartTime
-	} else if floor > 0 {
-		want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor+1
+	case !errors.Is(err, jetstream.ErrConsumerNotFound):
+		return nil, err
+	case s.floor.Load() > 0:
+		want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.floor.Load()+1
 	}
-	return want
+	return stream.CreateOrUpdateConsumer(ctx, want)
+}
+
+// sameConsumer compares what ensure sets, but for the start.
+func sameConsumer(a, b jetstream.ConsumerConfig) bool {
+	return slices.Equal(filters(a), filters(b)) && a.AckPolicy == b.AckPolicy && a.AckWait == b.AckWait &&
+		a.MaxDeliver == b.MaxDeliver && a.MaxAckPending == b.MaxAckPending
+}
+
+// filters are a consumer's, in either of the forms the broker keeps them.
+func filters(c jetstream.ConsumerConfig) []string {
+	if c.FilterSubject != "" {
+		return []string{c.FilterSubject}
+	}
+	return c.FilterSubjects
 }
 
 // release gives a delivery's slot back.
@@ -329,26 +357,30 @@ func (s *subscription) keepAlive() {
 func (s *subscription) inspect() {
 	for pause(s.fetching, s.inspectEvery) == nil {
 		select {
-		case s.looked <- s.look():
+		case s.looked <- s.lookAt(s.consumer.Load()):
 		case <-s.fetching.Done():
 		}
 	}
 }
 
-// look keeps the consumer's figures, and returns an error when it is gone. That the broker did not answer is none: the
-// missing heartbeats tell.
-func (s *subscription) look() error {
+// look is one inspection of a consumer; gone tells that it, or its stream, no longer exists.
+type look struct {
+	at   *consumer
+	gone error
+}
+
+// lookAt keeps the consumer's figures. That the broker did not answer is no loss: the missing heartbeats tell.
+func (s *subscription) lookAt(c *consumer) look {
 	ctx, cancel := context.WithTimeout(s.fetching, callTimeout)
 	defer cancel()
-	c := s.consumer.Load()
 	info, err := c.Info(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		return errConsumerGone
+		return look{c, errConsumerGone}
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return errStreamGone
+		return look{c, errStreamGone}
 	case err != nil:
-		return nil
+		return look{at: c}
 	}
 	s.floor.Store(info.AckFloor.Stream)
 	f := figures{pending: float64(info.NumPending), unsettled: float64(info.NumAckPending)}
@@ -356,7 +388,7 @@ func (s *subscription) look() error {
 		f.oldest = s.oldest(ctx, c.stream, info.AckFloor.Stream+1)
 	}
 	s.last.Store(&f)
-	return nil
+	return look{at: c}
 }
 
 // oldest is when the first message from that sequence on was stored.
@@ -447,6 +479,7 @@ func (s *subscription) drain() {
 	}
 }
 
+// arrivedLate takes in a message, and no word from the broker.
 func (s *subscription) arrivedLate(m *nats.Msg) {
 	if m.Subject != s.inbox.Subject {
 		s.arrived(m)

@@ -73,7 +73,7 @@ type Record struct {
 
 	// Request is the event that made the invitation; nil while only later ones were seen.
 	Request *events.InvitationRequested `json:"req,omitempty"`
-	// Requested is its ledger sequence, which orders lists; RequestedAt when the ledger stored it.
+	// Requested is its ledger sequence, which orders lists; RequestedAt when it was made.
 	Requested   uint64    `json:"seq,omitempty"`
 	RequestedAt time.Time `json:"at,omitzero"`
 	// Correlation is the correlation id all events of the invitation share.
@@ -104,9 +104,13 @@ type Record struct {
 	Refused     bool `json:"ref,omitempty"`
 }
 
-// Apply adds one event that was stored at that sequence and instant. Events that say nothing about an invitation's state
-// (timers, refused accepts) change nothing.
+// Apply adds one event that was stored at that sequence and instant. Instants are the event's own, so that whoever published
+// it and whoever reads it later tell the same; that of storing stands in where the event has none. Events that say nothing
+// about an invitation's state (timers, refused accepts) change nothing.
 func (r *Record) Apply(e events.Event, sequence uint64, stored time.Time) {
+	if !e.Time.IsZero() {
+		stored = e.Time
+	}
 	if r.Correlation == "" {
 		r.Correlation = e.CorrelationID
 	}

@@ -62,6 +62,8 @@ type Ledger struct {
 
 	publishers map[string]*coalesce.Batcher[[]Message, uint64] // by stream
 	facts      *coalesce.Batcher[factsQuery, []Record]
+	reader     *reader
+	unread     func() error // ends the reader
 	personKey  []byte
 	handles    sync.Map // stream name to jetstream.Stream
 }
@@ -96,6 +98,9 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	if l.personKey, err = l.ensurePersonKey(ctx); err != nil {
 		return nil, err
 	}
+	if l.reader, l.unread, err = newReader(nc); err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
 	l.start()
 	return l, nil
 }
@@ -118,6 +123,7 @@ func (l *Ledger) Close() {
 		p.Close()
 	}
 	l.facts.Close()
+	_ = l.unread() // fails where the connection is closed already
 }
 
 // JetStream is the client the ledger works through, for the bus.

@@ -63,9 +63,12 @@ func Fact(subject string, e events.Event) (Message, error) {
 // A later timer on the same subject replaces it.
 func Timer(subject, target string, at time.Time, e events.Event) (Message, error) {
 	m, err := Fact(subject, e)
+	if err != nil {
+		return Message{}, err
+	}
 	m.Header[headerSchedule] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
 	m.Header[headerScheduleTarget] = []string{target}
-	return m, err
+	return m, nil
 }
 
 // Expecting makes the publish conditional: the last sequence on filter must be sequence, 0 for "nothing yet".

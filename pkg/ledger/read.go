@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/coalesce"
@@ -75,23 +74,9 @@ func (l *Ledger) LastOf(ctx context.Context, stream string, filters ...string) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	found, err := jetstreamext.GetLastMsgsFor(ctx, l.js, stream, filters)
+	records, err := l.reader.get(ctx, stream, directGet{MultiLast: filters})
 	if err != nil {
 		return nil, unavailable(err)
-	}
-	return collect(found)
-}
-
-func collect(found iter.Seq2[*jetstream.RawStreamMsg, error]) ([]Record, error) {
-	var records []Record
-	for raw, err := range found {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			break
-		}
-		if err != nil {
-			return nil, unavailable(err)
-		}
-		records = append(records, record(raw))
 	}
 	return records, nil
 }
@@ -185,11 +170,11 @@ func (l *Ledger) page(ctx context.Context, stream, filter string, from uint64, s
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	found, err := jetstreamext.GetBatch(ctx, l.js, stream, size, jetstreamext.GetBatchSubject(filter), jetstreamext.GetBatchSeq(from))
-	if err != nil {
+	records, err := l.reader.get(ctx, stream, directGet{Sequence: from, NextBy: filter, Batch: size})
+	if err != nil && !errors.Is(err, errMissing) {
 		return nil, unavailable(err)
 	}
-	return collect(found)
+	return records, nil
 }
 
 // State tells how far a stream goes.

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/usherhq/usher/pkg/apikeys"
 	"github.com/usherhq/usher/pkg/bus"
@@ -129,7 +130,11 @@ func (p *Platform) openLedger(ctx context.Context, o Options) error {
 }
 
 func (p *Platform) openRedis(ctx context.Context, o Options) error {
-	db, err := redisdb.Open(ctx, redisdb.Options{URL: p.Settings.RedisURL, Embedded: o.Redis, Tracing: p.Tracing, Clock: p.Clock, Logger: p.Logger})
+	options := redisdb.Options{URL: p.Settings.RedisURL, Embedded: o.Redis, Clock: p.Clock, Logger: p.Logger}
+	if _, off := p.Tracing.(noop.TracerProvider); !off { // the client's spans cost something even where nobody looks
+		options.Tracing = p.Tracing
+	}
+	db, err := redisdb.Open(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -178,5 +183,6 @@ func (p *Platform) Router(service string) (*bus.Router, error) {
 	return bus.NewRouter(bus.RouterOptions{
 		Conn: p.Conn, DeadLetters: deadLetters, Logger: p.Logger.With("service", service), TracerProvider: p.Tracing, Clock: p.Clock,
 		Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"service": service}, p.Registry), CloseGrace: p.Settings.Grace,
+		Redrives: true,
 	})
 }

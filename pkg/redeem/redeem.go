@@ -82,7 +82,7 @@ func (r *Redeemer) open(ctx context.Context, token string) (opened, error) {
 	}
 	var record invitation.Record
 	if hit && reference.Invitation == claim.Invitation {
-		record, err = invitation.Load(ctx, r.Ledger, reference.Organization, claim.Invitation)
+		record, err = invitation.Standing(ctx, r.Ledger, reference.Organization, claim.Invitation)
 	} else {
 		record, err = invitation.Find(ctx, r.Ledger, claim.Invitation)
 	}

@@ -1,14 +1,17 @@
 package redisdb_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/usherhq/usher/pkg/redisdb"
 	"github.com/usherhq/usher/pkg/redistest"
 )
 
@@ -30,6 +33,18 @@ func TestEverythingWorksOnACluster(t *testing.T) {
 		server.Flush(t)
 		forget(t, db)
 	}
+	var all sync.WaitGroup
+	for n := range 100 {
+		all.Go(func() { // so that several travel in one script
+			i := redisdb.Intent{Organization: fmt.Sprintf("org%d", n%3), Invitation: fmt.Sprintf("inv_%d", n)}
+			_, err := db.Claim(t.Context(), i, "one", redisdb.Token{})
+			if err = errors.Join(err, db.Release(t.Context(), i, "one")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	require.False(t, claimed(t, db))
 	require.Empty(t, apply(t, db, t, "acme", added("one", 1, "c", "p"), added("two", 5000, "d", "p")))
 	require.Len(t, page(t, db, t, "acme", any1, 0, 10), 2)
 }

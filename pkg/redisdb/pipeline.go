@@ -55,15 +55,13 @@ func (db *DB) run(ctx context.Context, c redis.Cmder) error {
 	if !db.Healthy() {
 		return unavailable(errDown)
 	}
-	bounded, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err := db.client.Process(bounded, c)
+	err := db.client.Process(ctx, c)
 	if errors.Is(err, redis.Nil) {
 		return nil
 	}
-	if ctx.Err() == nil { // a caller who gave up says nothing about the server
-		db.suspect(err)
-	}
+	db.suspect(err)
 	return unavailable(err)
 }
 

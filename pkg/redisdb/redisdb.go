@@ -185,14 +185,12 @@ func (db *DB) ask(ctx context.Context) error {
 // errDown is the cause of refusals that were given without asking the server.
 var errDown = errors.New("redis did not answer a moment ago")
 
-// suspect takes note of an operation's error: one that did not come from the server itself puts the server's health in
-// doubt, so that others are refused at once instead of waiting too.
+// suspect takes note of an operation's error: where it is no answer of the server's, the server is asked now, so that
+// others are soon refused at once instead of waiting too.
 func (db *DB) suspect(err error) {
-	var reply redis.Error
-	if err == nil || errors.As(err, &reply) || errors.Is(err, context.Canceled) {
+	if _, answered := errors.AsType[redis.Error](err); err == nil || answered {
 		return
 	}
-	db.healthy.Store(false)
 	select {
 	case db.doubt <- struct{}{}:
 	default:

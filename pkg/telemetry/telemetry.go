@@ -27,8 +27,16 @@ func Registry() *prometheus.Registry {
 	return r
 }
 
-// Version names the build: the module's version or, in a checkout, the commit ("devel" where neither was recorded).
+// release is set by builds that have no repository beside them, as those of images:
+// -ldflags "-X github.com/usherhq/usher/pkg/telemetry.release=v1.2.3".
+var release string
+
+// Version names the build: the release or the module's version or, in a checkout, the commit ("devel" where none was
+// recorded).
 func Version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "devel"

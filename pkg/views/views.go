@@ -5,8 +5,6 @@ package views
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -128,33 +126,44 @@ func about(subject string, e events.Event) (org, id string, ok bool) {
 // merge adds partial records to what Redis has, by compare and set: whoever is second reads again.
 func (v *Views) merge(ctx context.Context, partial map[string]map[string]*invitation.Record) error {
 	for org, records := range partial {
-		for len(records) > 0 {
-			left, err := v.mergeOnce(ctx, org, records)
-			if err != nil {
-				return err
-			}
-			records = left
+		if err := v.mergeReading(ctx, org, records, v.db.Records); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (v *Views) mergeOnce(ctx context.Context, org string, records map[string]*invitation.Record) (left map[string]*invitation.Record, err error) {
+// reading tells what Redis has of invitations, in order.
+type reading func(ctx context.Context, org string, ids []string) ([][]byte, error)
+
+// nothing is the reading of what was made this instant. Should somebody have been quicker, merging finds out.
+func nothing(_ context.Context, _ string, ids []string) ([][]byte, error) {
+	return make([][]byte, len(ids)), nil
+}
+
+func (v *Views) mergeReading(ctx context.Context, org string, records map[string]*invitation.Record, first reading) error {
+	for read := first; len(records) > 0; read = v.db.Records {
+		left, err := v.mergeOnce(ctx, org, records, read)
+		if err != nil {
+			return err
+		}
+		records = left
+	}
+	return nil
+}
+
+func (v *Views) mergeOnce(ctx context.Context, org string, records map[string]*invitation.Record, read reading) (left map[string]*invitation.Record, err error) {
 	ids := make([]string, 0, len(records))
 	for id := range records {
 		ids = append(ids, id)
 	}
-	have, err := v.db.Records(ctx, org, ids)
+	have, err := read(ctx, org, ids)
 	if err != nil {
 		return nil, err
 	}
 	var changes []redisdb.Change
 	for i, id := range ids {
-		change, same, err := v.change(org, id, have[i], records[id])
-		if err != nil {
-			return nil, err
-		}
-		if !same {
+		if change, same := v.change(org, id, have[i], records[id]); !same {
 			changes = append(changes, change)
 		}
 	}
@@ -169,12 +178,12 @@ func (v *Views) mergeOnce(ctx context.Context, org string, records map[string]*i
 	return left, nil
 }
 
-func (v *Views) change(org, id string, old []byte, add *invitation.Record) (redisdb.Change, bool, error) {
+func (v *Views) change(org, id string, old []byte, add *invitation.Record) (redisdb.Change, bool) {
 	r := invitation.Record{ID: id, Organization: org}
 	if old != nil {
-		if err := json.Unmarshal(old, &r); err != nil { // garbage in Redis is written over: the ledger can fill it again
+		var err error
+		if r, err = invitation.Decode(org, id, old); err != nil { // garbage in Redis is written over: the ledger can fill it again
 			v.log.Error("a record in Redis cannot be read and is written anew", "invitation", id, "error", err)
-			r = invitation.Record{ID: id, Organization: org}
 		}
 	}
 	before := combo(&r)
@@ -183,15 +192,12 @@ func (v *Views) change(org, id string, old []byte, add *invitation.Record) (redi
 	} else {
 		r.Merge(*add)
 	}
-	now, err := json.Marshal(&r)
-	if err != nil {
-		return redisdb.Change{}, false, fmt.Errorf("views: %w", err)
-	}
+	now := r.Encode()
 	c := redisdb.Change{ID: id, Old: old, New: now, OldCombo: before, NewCombo: combo(&r), Score: listed(&r)}
 	if r.Request != nil {
 		c.Person = r.Request.Person
 	}
-	return c, string(now) == string(old), nil
+	return c, string(now) == string(old)
 }
 
 // listed is the place of a record in lists: the sequence of what made it.
@@ -336,9 +342,9 @@ func (v *Views) records(ctx context.Context, org string, ids []string) ([]invita
 	}
 	records := make([]invitation.Record, 0, len(raw))
 	for i, data := range raw {
-		var r invitation.Record
-		if data == nil || json.Unmarshal(data, &r) != nil {
-			v.log.Warn("an index names a record that is not there", "invitation", ids[i])
+		r, err := invitation.Decode(org, ids[i], data)
+		if err != nil {
+			v.log.Warn("an index names a record that is not there", "invitation", ids[i], "error", err)
 			continue
 		}
 		records = append(records, r)

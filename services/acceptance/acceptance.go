@@ -57,7 +57,7 @@ func (s *Service) accepted(ctx context.Context, m *bus.Received) error {
 	if !ok || !known {
 		return bus.Never("unexpected-event", errors.New("not an accepted invitation"))
 	}
-	record, err := invitation.Load(ctx, s.Ledger, org, id)
+	record, err := invitation.Standing(ctx, s.Ledger, org, id)
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && record.Request == nil {
 		return bus.Never("unknown-invitation", errors.New("there is no record of this invitation"))
 	}
@@ -187,7 +187,7 @@ func (s *Service) expiryDue(ctx context.Context, m *bus.Received) error {
 	if !ok || !known {
 		return bus.Never("unexpected-event", errors.New("not a timer of an invitation"))
 	}
-	record, err := invitation.Load(ctx, s.Ledger, org, id)
+	record, err := invitation.Standing(ctx, s.Ledger, org, id)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return nil // a claim whose invitation was never made: its publisher died in between
 	}

@@ -94,7 +94,9 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 	if !ok || !due.Before(t.record.Deadline) || !due.After(s.Ledger.Now()) || t.record.Outcome != "" {
 		return nil
 	}
-	timer, err := admission.ReminderTimer(t.cause.Event, t.record.Organization, t.number+1, due)
+	cause := t.cause.Event // an operator's bare message would do, so nothing of its envelope is relied on
+	cause.Source, cause.Subject, cause.CorrelationID = source, t.record.ID, t.record.ID
+	timer, err := admission.ReminderTimer(cause, t.record.Organization, t.number+1, due)
 	if err != nil {
 		return err
 	}

@@ -20,13 +20,11 @@ var demoPeople = []struct{ email, name string }{
 	{"owner@example.org", "Olivia Owner"}, {"admin@example.org", "Adam Admin"}, {"member@example.org", "Mia Member"},
 }
 
-// seedDemo makes the demo organization where the ledger has none of that name.
+// seedDemo makes the demo organization where the ledger has none of that name. The organization comes last: a start that
+// was cut off before it begins again, and each member is made once.
 func seedDemo(ctx context.Context, p *platform.Platform) error {
 	_, err := p.Roster.Organization(ctx, demo.ID)
 	if !problem.Is(err, problem.UnknownOrganization) {
-		return err
-	}
-	if _, _, err := p.Roster.Put(ctx, demo); err != nil {
 		return err
 	}
 	for i, who := range demoPeople {
@@ -37,7 +35,8 @@ func seedDemo(ctx context.Context, p *platform.Platform) error {
 			return err
 		}
 	}
-	return nil
+	_, _, err = p.Roster.Put(ctx, demo)
+	return err
 }
 
 func seedMember(ctx context.Context, p *platform.Platform, email, name, role string) error {
