@@ -84,19 +84,24 @@ func (s *Service) known(ctx context.Context, m *bus.Received) (invitation.Record
 	return r, err
 }
 
+// nextReminder sets the timer of the first reminder after this one whose time is still to come.
 func (s *Service) nextReminder(ctx context.Context, t task) error {
 	org, err := s.Roster.Organization(ctx, t.record.Organization)
 	if err != nil {
 		return err
 	}
-	after, ok := admission.ReminderAfter(org.Policy, t.number+1)
-	due := t.record.RequestedAt.Add(after)
-	if !ok || !due.Before(t.record.Deadline) || !due.After(s.Ledger.Now()) || t.record.Outcome != "" {
-		return nil
+	number, due := t.number, time.Time{}
+	for !due.After(s.Ledger.Now()) {
+		number++
+		after, ok := admission.ReminderAfter(org.Policy, number)
+		due = t.record.RequestedAt.Add(after)
+		if !ok || !due.Before(t.record.Deadline) || t.record.Outcome != "" {
+			return nil
+		}
 	}
 	cause := t.cause.Event // an operator's bare message would do, so nothing of its envelope is relied on
 	cause.Source, cause.Subject, cause.CorrelationID = source, t.record.ID, t.record.ID
-	timer, err := admission.ReminderTimer(cause, t.record.Organization, t.number+1, due)
+	timer, err := admission.ReminderTimer(cause, t.record.Organization, number, due)
 	if err != nil {
 		return err
 	}
