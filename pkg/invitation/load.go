@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/ledger"
@@ -32,9 +33,10 @@ func existing(r Record, err error) (Record, error) {
 	return r, err
 }
 
-// Progress reads what came after the request: outcome, resends, mails. The record has no Request.
-func Progress(ctx context.Context, l *ledger.Ledger, org, id string) (Record, error) {
-	return load(ctx, l, org, id, StateFacts[1:]...)
+// Progress reads what came after the request: outcome, resends, mails, and the facts named beside them. The record has no
+// Request.
+func Progress(ctx context.Context, l *ledger.Ledger, org, id string, beside ...string) (Record, error) {
+	return load(ctx, l, org, id, slices.Concat(StateFacts[1:], beside)...)
 }
 
 // WithRefusal adds whether the acceptance was refused for good, which Load leaves out.

@@ -139,7 +139,11 @@ func (s *Service) sendIfNeeded(ctx context.Context, t task, ref redisdb.Intent, 
 // needed looks at the ledger: a mail leaves only for an open invitation, when no later intent overtook this one, and the
 // mail was not sent yet.
 func (s *Service) needed(ctx context.Context, t *task) (bool, error) {
-	now, err := invitation.Progress(ctx, s.Ledger, t.record.Organization, t.record.ID)
+	var beside []string
+	if t.number > 0 {
+		beside = []string{events.FactReminded}
+	}
+	now, err := invitation.Progress(ctx, s.Ledger, t.record.Organization, t.record.ID, beside...)
 	if err != nil {
 		return false, err
 	}

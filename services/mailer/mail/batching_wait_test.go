@@ -19,7 +19,9 @@ type counted struct {
 	let     chan struct{}
 }
 
-func newCounted() *counted { return &counted{entered: make(chan struct{}, 100), let: make(chan struct{})} }
+func newCounted() *counted {
+	return &counted{entered: make(chan struct{}, 100), let: make(chan struct{})}
+}
 
 func (c *counted) Send(_ context.Context, mails []mail.Mail) []mail.Result {
 	c.entered <- struct{}{}
