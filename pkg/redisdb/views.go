@@ -118,7 +118,7 @@ end
 if #records > 0 then redis.call('HSET', KEYS[1], unpack(records)) end
 for name, entries in pairs(remove) do
   redis.call('ZREM', prefix .. name, unpack(entries))
-  if not add[name] and redis.call('EXISTS', prefix .. name) == 0 then redis.call('ZREM', KEYS[4], name) end
+  if redis.call('EXISTS', prefix .. name) == 0 then redis.call('ZREM', KEYS[4], name) end
 end
 for name, entries in pairs(add) do
   redis.call('ZADD', prefix .. name, unpack(entries))

@@ -65,6 +65,22 @@ func TestAChangeOfWhatWasNotReadIsAConflictWithoutEffect(t *testing.T) {
 	})
 }
 
+func TestConflictsKeepTheirPlaceInALargeCall(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, db *redisdb.DB) {
+		var changes []redisdb.Change
+		for i := range 600 {
+			changes = append(changes, added(fmt.Sprintf("inv%d", i), uint64(i+1), "c", "p"))
+		}
+		for _, stale := range []int{0, 255, 256, 300, 599} {
+			changes[stale].Old = []byte("what nobody wrote")
+		}
+		require.Equal(t, []int{0, 255, 256, 300, 599}, apply(t, db, t, "acme", changes...))
+		counts, err := db.Counts(t.Context(), "acme")
+		require.NoError(t, err)
+		require.Equal(t, map[string]int{"c": 595}, counts)
+	})
+}
+
 func TestAPageStopsAtItsLimitAndGoesOnFromItsLast(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, db *redisdb.DB) {
 		const total = 1000
@@ -226,15 +242,13 @@ func (s *shelf) counts() map[string]int {
 // Any sequence of changes leaves what a plain map would hold, however the indexes are cut.
 func TestViewsAgreeWithAModel(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, db *redisdb.DB) {
-		round := 0
 		rapid.Check(t, func(t *rapid.T) {
-			round++
-			org := fmt.Sprintf("org%d", round)
+			require.NoError(t, db.Client().FlushAll(t.Context()).Err())
 			model := &shelf{records: map[string]string{}, combos: map[string]string{}, scores: map[string]uint64{}, people: map[string][]string{}}
 			scores := map[uint64]bool{}
 			for range rapid.IntRange(1, 12).Draw(t, "calls") {
-				model.step(t, db, org, scores)
-				model.compare(t, db, org)
+				model.step(t, db, "acme", scores)
+				model.compare(t, db, "acme")
 			}
 		})
 	})
@@ -295,6 +309,15 @@ func (s *shelf) compare(t *rapid.T, db *redisdb.DB, org string) {
 	for i, id := range ids {
 		require.Equal(t, s.records[id], string(records[i]))
 	}
+	buckets, err := db.Client().ZRange(t.Context(), "usher:{"+org+"}:buckets", 0, -1).Result()
+	require.NoError(t, err)
+	indexes, err := db.Client().Keys(t.Context(), "usher:{"+org+"}:index:*").Result()
+	require.NoError(t, err)
+	for i := range buckets {
+		buckets[i] = "usher:{" + org + "}:index:" + buckets[i]
+	}
+	require.ElementsMatch(t, indexes, buckets, "every index is known, and no other")
+
 	matches := func(combo string) bool { return strings.HasPrefix(combo, "pending") }
 	before, limit := rapid.Uint64Range(0, 3*redisdb.BucketSize).Draw(t, "before"), rapid.IntRange(1, 20).Draw(t, "limit")
 	require.Equal(t, s.page(matches, before, limit), append([]redisdb.Entry{}, page(t, db, t, org, matches, before, limit)...))

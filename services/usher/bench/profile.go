@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,30 +11,35 @@ import (
 	"time"
 )
 
-// profile records where Usher spends its time while a load runs, if the run is to keep profiles. The channel gives one
-// error, nil where all went well or nothing was to be done.
+// profile records where Usher and the broker spend their time while a load runs, and what Usher allocated, if the run is
+// to keep profiles. The channel gives one error, nil where all went well or nothing was to be done.
 func (s *stack) profile(ctx context.Context, during time.Duration) <-chan error {
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	if s.bench.profiles == "" {
 		done <- nil
 		return done
 	}
+	both := make(chan error, 2)
+	cpu := fmt.Sprintf("profile?seconds=%d", max(1, int(during.Seconds())))
 	go func() {
-		done <- s.keepProfile(ctx, fmt.Sprintf("profile?seconds=%d", max(1, int(during.Seconds()))), "cpu")
+		err := s.keepProfile(ctx, s.profileAddr, cpu, "cpu")
+		both <- errors.Join(err, s.keepProfile(ctx, s.profileAddr, "allocs", "allocs"))
 	}()
+	go func() { both <- s.keepProfile(ctx, fmt.Sprintf("127.0.0.1:%d", brokerProfiles), cpu, "broker.cpu") }()
+	go func() { done <- errors.Join(<-both, <-both) }()
 	return done
 }
 
-// heapProfile records what is in Usher's memory, if the run is to keep profiles.
+// heapProfile records what Usher's memory holds, garbage left out, if the run is to keep profiles.
 func (s *stack) heapProfile(ctx context.Context) error {
 	if s.bench.profiles == "" {
 		return nil
 	}
-	return s.keepProfile(ctx, "heap", "heap")
+	return s.keepProfile(ctx, s.profileAddr, "heap?gc=1", "heap")
 }
 
-func (s *stack) keepProfile(ctx context.Context, what, kind string) error {
-	asked, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.profileAddr+"/debug/pprof/"+what, nil)
+func (s *stack) keepProfile(ctx context.Context, addr, what, kind string) error {
+	asked, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/debug/pprof/"+what, nil)
 	if err != nil {
 		return err
 	}
@@ -50,8 +56,5 @@ func (s *stack) keepProfile(ctx context.Context, what, kind string) error {
 		return err
 	}
 	_, err = io.Copy(f, answer.Body)
-	if closing := f.Close(); err == nil {
-		err = closing
-	}
-	return err
+	return errors.Join(err, f.Close())
 }

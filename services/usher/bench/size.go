@@ -84,9 +84,6 @@ func memory(ctx context.Context, b *bench) error {
 	if _, err := report(fmt.Sprintf("resident, %d open invitations, just mailed", b.open)); err != nil {
 		return err
 	}
-	if err := s.heapProfile(ctx); err != nil {
-		return err
-	}
 	select {
 	case <-time.After(b.settle):
 	case <-ctx.Done():
@@ -94,5 +91,8 @@ func memory(ctx context.Context, b *bench) error {
 	}
 	settled, err := report(fmt.Sprintf("resident, %s later", b.settle))
 	settled.atMost(150)
-	return err
+	if err != nil {
+		return err
+	}
+	return s.heapProfile(ctx)
 }

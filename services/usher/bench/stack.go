@@ -112,6 +112,9 @@ func (s *stack) close() {
 	_ = os.RemoveAll(s.dir)
 }
 
+// brokerProfiles is the port of the broker's own profiles. It listens there on all addresses, so only where asked to.
+const brokerProfiles = 6061
+
 func startBroker(ctx context.Context, b *bench, dir string) (*process, string, error) {
 	addr, err := freePort()
 	if err != nil {
@@ -119,6 +122,9 @@ func startBroker(ctx context.Context, b *bench, dir string) (*process, string, e
 	}
 	config := filepath.Join(dir, "nats.conf")
 	text := fmt.Sprintf("listen: %q\njetstream { store_dir: %q, sync_interval: always }\n", addr, filepath.Join(dir, "jetstream"))
+	if b.profiles != "" {
+		text += fmt.Sprintf("prof_port: %d\n", brokerProfiles)
+	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, "", err
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"net/url"
 	"strconv"
 	"testing"
 
@@ -14,3 +15,5 @@ func decode(t *testing.T, text string, into any) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal([]byte(text), into), "%s", text)
 }
+
+func urlEscape(s string) string { return url.QueryEscape(s) }

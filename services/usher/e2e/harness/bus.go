@@ -72,17 +72,27 @@ func (s Stored) Fact() string {
 // Count tells how many stored messages match a filter.
 func (b *Bus) Count(t testing.TB, stream, filter string) int {
 	t.Helper()
+	n := 0
+	for _, count := range b.Subjects(t, stream, filter) {
+		n += count
+	}
+	return n
+}
+
+// Subjects tells how many messages are stored on each subject that matches a filter.
+func (b *Bus) Subjects(t testing.TB, stream, filter string) map[string]int {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	s, err := b.js.Stream(ctx, stream)
 	require.NoError(t, err)
 	info, err := s.Info(ctx, jetstream.WithSubjectFilter(filter))
 	require.NoError(t, err)
-	n := 0
-	for _, count := range info.State.Subjects {
-		n += int(count)
+	subjects := map[string]int{}
+	for subject, count := range info.State.Subjects {
+		subjects[subject] = int(count)
 	}
-	return n
+	return subjects
 }
 
 // Stored gives the stored messages that match a filter, oldest first.

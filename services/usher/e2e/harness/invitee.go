@@ -107,9 +107,37 @@ func (i *Invitee) Decline() *Invitee {
 // Answer posts the form on the page with these fields.
 func (i *Invitee) Answer(fields url.Values) *Invitee {
 	i.t.Helper()
+	fields.Set("form", i.Form())
+	return i.Post(fields)
+}
+
+// Form is what ties the form on the page to its link.
+func (i *Invitee) Form() string {
+	i.t.Helper()
 	found := hidden.FindSubmatch(i.Page.Body)
 	require.NotNil(i.t, found, "there is no form on the page:\n%s", i.Text())
-	fields.Set("form", string(found[1]))
+	return string(found[1])
+}
+
+// Post posts fields to the page, whatever form they are from.
+func (i *Invitee) Post(fields url.Values) *Invitee {
+	i.t.Helper()
 	i.send(http.MethodPost, i.Path, fields)
 	return i.follow()
+}
+
+// Shows requires a page with that status and text.
+func (i *Invitee) Shows(status int, text string) {
+	i.t.Helper()
+	require.Equal(i.t, status, i.Page.Status, "%s", i.Text())
+	require.Contains(i.t, i.Text(), text)
+}
+
+// Cookies are the browser's cookies as a header.
+func (i *Invitee) Cookies() string {
+	var all []string
+	for name, value := range i.cookies {
+		all = append(all, name+"="+value)
+	}
+	return strings.Join(all, "; ")
 }

@@ -64,6 +64,9 @@ type Mailbox struct {
 	list, recipient string // the address of the list, and the name of its parameter for who is written to
 }
 
+// Outbox is the mailbox of development, shown by the API at that address.
+func Outbox(url string) Mailbox { return Mailbox{list: url + "/outbox.json", recipient: "to"} }
+
 // To gives the mails to an address, oldest first.
 func (b Mailbox) To(t testing.TB, address string) []Mail {
 	t.Helper()
@@ -138,6 +141,9 @@ func RunMailgun(t testing.TB, webhooks string) *Mailgun {
 	return m
 }
 
+// Alive reports whether a system's process answers at all.
+func Alive(url string) bool { return answers(url + "/livez") }
+
 func answers(url string) bool {
 	answer, err := Doer.Get(url)
 	if err != nil {
@@ -179,6 +185,23 @@ func (m *Mailgun) Calls(t testing.TB) (calls, mails int) {
 	t.Helper()
 	c := Read[struct{ Calls, Mails int }](t, Client{URL: m.URL}.Get(t, "/fake/counters"), http.StatusOK)
 	return c.Calls, c.Mails
+}
+
+// Taken waits until that many mails were taken in all.
+func (m *Mailgun) Taken(t testing.TB, n int) {
+	t.Helper()
+	Eventually(t, fmt.Sprintf("%d mails", n), func() bool { _, mails := m.Calls(t); return mails >= n })
+}
+
+// ByRecipient gives every mail, by the address it went to, oldest first.
+func (m *Mailgun) ByRecipient(t testing.TB) map[string][]Mail {
+	t.Helper()
+	all, _ := m.All(t)
+	to := map[string][]Mail{}
+	for _, mail := range all {
+		to[mail.Recipient] = append(to[mail.Recipient], mail)
+	}
+	return to
 }
 
 // number reads a mail's variable as a number.

@@ -76,7 +76,7 @@ func NewUp(folder string, settings ...string) (*Usher, error) {
 	u := &Usher{Data: filepath.Join(folder, "data")}
 	u.System = System{
 		URL: "http://" + http, PublicURL: "http://" + http, NATSURL: "nats://" + nats,
-		Mails: Mailbox{list: "http://" + http + "/outbox.json", recipient: "to"},
+		Mails: Outbox("http://" + http),
 	}
 	own := []string{"USHER_HTTP_ADDR=" + http, "USHER_NATS_LISTEN=" + nats, "USHER_DATA_DIR=" + u.Data}
 	u.Process, err = newProcess("usher", []string{"up"}, append(own, settings...))
@@ -141,11 +141,11 @@ func Deploy(t testing.TB) *Deployment {
 	d.Mailgun = RunMailgun(t, "http://"+addrs[0]+"/webhooks/mailgun")
 	d.System = System{
 		URL: "http://" + addrs[0], PublicURL: "https://invite.example.com", NATSURL: d.Broker.URL, Mails: d.Mailgun.Mailbox,
-		Key: secret(t, "keys", "generate"),
+		Key: Secret(t, "keys", "generate"),
 	}
 	shared := append(d.Mailgun.Settings(),
 		"USHER_PUBLIC_URL="+d.PublicURL, "USHER_NATS_URL="+d.NATSURL, "USHER_NATS_MONITORING_URL="+d.Broker.MonitoringURL,
-		"USHER_REDIS_URL="+d.Redis.URL(), "USHER_LINK_KEYS="+secret(t, "keys", "link"), "USHER_BOOTSTRAP_API_KEY="+d.Key,
+		"USHER_REDIS_URL="+d.Redis.URL(), "USHER_LINK_KEYS="+Secret(t, "keys", "link"), "USHER_BOOTSTRAP_API_KEY="+d.Key,
 	)
 	d.Operator = append([]string{"USHER_URL=" + d.URL, "USHER_API_KEY=" + d.Key}, shared...)
 	for i, p := range []**Process{&d.Front, &d.Mailer, &d.Acceptance} {
@@ -176,8 +176,8 @@ func (d *Deployment) Services() []*Process { return []*Process{d.Front, d.Mailer
 // Probe is where a service's probes are.
 func (d *Deployment) Probe(p *Process) string { return d.urls[p] }
 
-// secret is the one line that a command which makes secrets writes.
-func secret(t testing.TB, words ...string) string {
+// Secret is the one line that a command which makes secrets writes.
+func Secret(t testing.TB, words ...string) string {
 	t.Helper()
 	return strings.TrimSpace(Command(t, nil, words...).Must(t))
 }

@@ -17,7 +17,11 @@ import (
 // nothing waits that long where all is well.
 const Patience = 45 * time.Second
 
-const look = 5 * time.Millisecond
+// How often to look: often at first, and less so the longer it takes, so that looking does not slow down what is waited for.
+const (
+	firstLook  = 4 * time.Millisecond
+	rarestLook = 250 * time.Millisecond
+)
 
 // Until looks until something is there, and gives it. It runs in the test's own goroutine, so looking may use the test.
 func Until[T any](t testing.TB, what string, find func() (T, bool)) T {
@@ -29,9 +33,7 @@ func Until[T any](t testing.TB, what string, find func() (T, bool)) T {
 
 func until[T any](what string, find func() (T, bool)) (T, error) {
 	end := time.Now().Add(Patience)
-	ticker := time.NewTicker(look)
-	defer ticker.Stop()
-	for {
+	for wait := firstLook; ; wait = min(wait*5/4, rarestLook) {
 		if found, ok := find(); ok {
 			return found, nil
 		}
@@ -39,7 +41,7 @@ func until[T any](what string, find func() (T, bool)) (T, error) {
 			var none T
 			return none, fmt.Errorf("waited %s in vain for: %s", Patience, what)
 		}
-		<-ticker.C
+		<-time.After(wait)
 	}
 }
 
