@@ -17,6 +17,8 @@ type Following struct {
 	Filters []string
 	// Batch is the most records one call gets (default 500).
 	Batch int
+	// Linger is how long a record may wait for others to be handled with (default: not at all).
+	Linger time.Duration
 }
 
 // Follow hands every stored and coming message to handle, in batches as they pile up, and acknowledges a batch once
@@ -80,18 +82,29 @@ func (l *Ledger) follow(ctx context.Context, f Following, handle func(context.Co
 		case err := <-lost:
 			return err
 		case first := <-arrived:
-			l.handBatch(ctx, gather(first, arrived, f.Batch), handle)
+			l.handBatch(ctx, f.gather(ctx, first, arrived), handle)
 		}
 	}
 }
 
-func gather(first jetstream.Msg, arrived <-chan jetstream.Msg, limit int) []jetstream.Msg {
+// gather adds to the first message what is there, and what comes while it may wait.
+func (f Following) gather(ctx context.Context, first jetstream.Msg, arrived <-chan jetstream.Msg) []jetstream.Msg {
 	batch := []jetstream.Msg{first}
-	for len(batch) < limit {
+	over := time.NewTimer(f.Linger)
+	defer over.Stop()
+	for len(batch) < f.Batch {
 		select {
 		case m := <-arrived:
 			batch = append(batch, m)
+			continue
 		default:
+		}
+		select {
+		case m := <-arrived:
+			batch = append(batch, m)
+		case <-over.C:
+			return batch
+		case <-ctx.Done():
 			return batch
 		}
 	}

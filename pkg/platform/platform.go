@@ -74,7 +74,7 @@ func Open(ctx context.Context, s settings.Settings, o Options) (p *Platform, err
 			err = errors.Join(err, p.Close())
 		}
 	}()
-	steps := []func(context.Context, Options) error{p.openProfiles, p.openTracing, p.openLedger, p.openRedis, p.openMemory}
+	steps := []func(context.Context, Options) error{p.openCollector, p.openProfiles, p.openTracing, p.openLedger, p.openRedis, p.openMemory}
 	for _, step := range steps {
 		if err := step(ctx, o); err != nil {
 			return p, err

@@ -41,6 +41,7 @@ const (
 	RoleGone            Code = "role-gone"              // the role is not one any more
 	MethodNotAllowed    Code = "method-not-allowed"     // the route takes other methods
 	TooLarge            Code = "too-large"              // the body is larger than allowed
+	MediaType           Code = "media-type"             // the body is not JSON
 	NotNow              Code = "not-now"                // a dependency is down; nothing was decided
 )
 
@@ -76,6 +77,7 @@ var kinds = map[Code]kind{
 	RoleGone:            {http.StatusConflict, "The role no longer exists"},
 	MethodNotAllowed:    {http.StatusMethodNotAllowed, "Another method is needed"},
 	TooLarge:            {http.StatusRequestEntityTooLarge, "The request is too large"},
+	MediaType:           {http.StatusUnsupportedMediaType, "The request must be JSON"},
 	NotNow:              {http.StatusServiceUnavailable, "Not now"},
 }
 

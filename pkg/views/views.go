@@ -5,9 +5,11 @@ package views
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -58,20 +60,24 @@ func invitationFilters() []string {
 	return filters
 }
 
+// How the streams are followed. What a process published itself it has learned, so the events can wait for a moment: then
+// Learn was there first and little is done twice, and the rest goes to Redis in batches even when little happens.
+const (
+	followed = 1000 // events at once
+	linger   = 50 * time.Millisecond
+)
+
 // Run follows the streams until ctx ends. Processes that run it at the same time share the work.
 func (v *Views) Run(ctx context.Context) error {
 	done := make(chan error, 2)
-	go func() {
-		done <- v.ledger.Follow(ctx, ledger.Following{Stream: events.StreamInvitations, Durable: "views", Filters: invitationFilters()}, v.Apply)
-	}()
-	go func() {
-		done <- v.ledger.Follow(ctx, ledger.Following{Stream: events.StreamMemberships, Durable: "views-memberships", Filters: []string{events.RootMemberships + ".>"}}, v.Apply)
-	}()
-	err := <-done
-	if second := <-done; err == nil {
-		err = second
+	follow := func(stream, durable string, filters ...string) {
+		done <- v.ledger.Follow(ctx, ledger.Following{
+			Stream: stream, Durable: durable, Filters: filters, Batch: followed, Linger: linger,
+		}, v.Apply)
 	}
-	return err
+	go follow(events.StreamInvitations, "views", invitationFilters()...)
+	go follow(events.StreamMemberships, "views-memberships", events.RootMemberships+".>")
+	return errors.Join(<-done, <-done)
 }
 
 // Apply takes in stored events of either stream.

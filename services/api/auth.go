@@ -39,8 +39,9 @@ func (s *Service) authenticated(next http.Handler) http.Handler {
 			return
 		}
 		c := caller{key: key}
-		if as := r.Header.Get("Usher-Actor"); as != "" {
-			who, err := address.Parse(as)
+		// A header that is there and empty is somebody's mistake, and no leave to act as the machine.
+		if as := r.Header.Values("Usher-Actor"); len(as) > 0 {
+			who, err := address.Parse(strings.Join(as, ","))
 			if err != nil {
 				s.refuse(w, problem.Fields(events.FieldError{Location: "header.Usher-Actor", Message: err.Error()}))
 				return

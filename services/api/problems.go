@@ -55,7 +55,7 @@ func (s *Service) refusal(err error, at string) *Problem {
 	}
 	p := &Problem{Type: e.Type(), Title: e.Title(), Status: e.Status(), Detail: e.Detail, Other: e.Other}
 	for _, f := range e.Fields {
-		if !strings.HasPrefix(f.Location, "query.") && !strings.HasPrefix(f.Location, "path.") {
+		if place, _, _ := strings.Cut(f.Location, "."); place != "query" && place != "path" && place != "header" {
 			f.Location = at + f.Location
 		}
 		p.Errors = append(p.Errors, f)
@@ -102,6 +102,7 @@ var codes = map[int]problem.Code{
 	http.StatusBadRequest: problem.Malformed, http.StatusUnauthorized: problem.Unauthenticated, http.StatusForbidden: problem.Forbidden,
 	http.StatusNotFound: problem.NotFound, http.StatusConflict: problem.Conflict, http.StatusUnprocessableEntity: problem.Invalid,
 	http.StatusRequestEntityTooLarge: problem.TooLarge, http.StatusServiceUnavailable: problem.NotNow,
+	http.StatusUnsupportedMediaType: problem.MediaType, http.StatusRequestTimeout: problem.Malformed,
 }
 
 func sentence(s string) string {

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"mime"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -69,8 +71,8 @@ func (s *Service) operations(outer *http.ServeMux) {
 	register(api, http.MethodPost, "/v1/links/decline", "Decline an invitation", s.declineLink, 200, 404, 410)
 	describeBulk(api)
 
-	outer.Handle("/v1/links/", mux) // the token is the right
-	outer.Handle("/v1/", s.authenticated(s.idempotent(withURL(mux))))
+	outer.Handle("/v1/links/", s.taken(mux)) // the token is the right
+	outer.Handle("/v1/", s.authenticated(s.idempotent(withURL(s.taken(mux)))))
 	outer.Handle("/openapi.json", mux)
 	outer.Handle("/openapi.yaml", mux)
 }
@@ -126,6 +128,31 @@ func (s *Service) outer(mux *http.ServeMux) http.Handler {
 		defer span.End()
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// taken lets through what some operation takes, with a body in JSON. The rest is answered here, because the router and huma
+// would do so in forms of their own.
+func (s *Service) taken(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch handler, pattern := mux.Handler(r); {
+		case pattern == "":
+			s.unrouted(w, r, handler)
+		case !isJSON(r.Header.Get("Content-Type")):
+			s.refuse(w, problem.New(problem.MediaType, "Send \"Content-Type: application/json\"."))
+		default:
+			mux.ServeHTTP(w, r)
+		}
+	})
+}
+
+// isJSON reports whether a content type is JSON in UTF-8; none counts as that.
+func isJSON(contentType string) bool {
+	if contentType == "" {
+		return true
+	}
+	media, parameters, err := mime.ParseMediaType(contentType)
+	charset, named := parameters["charset"]
+	return err == nil && media == "application/json" && (!named || strings.EqualFold(charset, "utf-8"))
 }
 
 // unrouted answers what no route takes with a problem, keeping the router's own verdict (404, or 405 with Allow).

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -35,7 +36,9 @@ func TestEveryNastyAddressIsRefusedOverHTTP(t *testing.T) {
 			require.NotContains(t, p.Detail+p.Errors[0].Message, c.Input, "%s: the refusal repeats the address", c.Name)
 		}
 		rows = append(rows, map[string]any{"organization": o.ID, "email": c.Input, "role": "member"})
-		u.API().Get(t, o.Path("/invitations?email="+urlEscape(c.Input))).Problem(t)
+		if c.Input != "" {
+			u.API().Get(t, o.Path("/invitations?email="+url.QueryEscape(c.Input))).Refused(t, http.StatusUnprocessableEntity, "invalid")
+		}
 	}
 	bulk := harness.Read[harness.Bulk](t, u.API().Post(t, "/v1/invitations", map[string]any{"invitations": rows}), http.StatusOK)
 	require.Len(t, bulk.Results, len(rows))
@@ -48,7 +51,11 @@ func TestEveryNastyAddressIsRefusedOverHTTP(t *testing.T) {
 			continue // no HTTP client sends such a header
 		}
 		as := u.API().Do(t, http.MethodGet, o.Path("/members"), nil, "Usher-Actor", c.Input)
-		require.Contains(t, []int{http.StatusUnprocessableEntity, http.StatusForbidden}, as.Status, "%s: %s", c.Name, as.Body) // spaces around go with the header
+		if strings.TrimSpace(c.Input) == "a@example.org" { // spaces around a header's value do not belong to it
+			as.Refused(t, http.StatusForbidden, "no-authority")
+		} else {
+			as.Refused(t, http.StatusUnprocessableEntity, "invalid")
+		}
 	}
 	require.Zero(t, u.Bus(t).Count(t, "INVITATIONS", "invitations."+o.ID+".>"))
 }
@@ -102,7 +109,7 @@ func TestEveryGoodAddressIsInvitedAtBothDoors(t *testing.T) {
 		} else {
 			require.Equal(t, c.Stored, harness.Read[harness.Invitation](t, a, http.StatusAccepted).Email, c.Name)
 		}
-		found := harness.All[harness.Invitation](t, u.API(), http1.Path("/invitations?email="+urlEscape(c.Input)))
+		found := harness.All[harness.Invitation](t, u.API(), http1.Path("/invitations?email="+url.QueryEscape(c.Input)))
 		require.Len(t, found, 1, c.Name)
 		bus.Request(t, "requests.good", asked{"organization": bus1.ID, "email": c.Input, "role": "viewer", "inviter": bus1.Owner}.json(t))
 	}
@@ -190,10 +197,10 @@ func TestEveryRouteRefusesBadBodiesPrecisely(t *testing.T) {
 				require.NotEmpty(t, p.Errors, "%s: no field is named", what)
 			}
 		}
-		fits := `{"email":"a@example.org","role":"member","token":"x","name":"N"}`
+		fits := `{"email":"a@example.org","role":"member","token":"x","name":"N","invitations":[{"organization":"` + o.ID + `","email":"a@example.org","role":"member"}]}`
 		for _, contentType := range []string{"text/plain", "application/xml", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "application/cbor", ";;;", "application/json; charset=utf-16"} {
 			a := u.API().Do(t, op.method, op.at(o, invitation.ID, owner.Person), harness.Raw(fits), "Content-Type", contentType)
-			clientError(t, a, op.method+" "+op.path+" as "+contentType)
+			require.Equal(t, "media-type", clientError(t, a, op.method+" "+op.path+" as "+contentType).Code())
 		}
 	}
 	require.Equal(t, "pending", u.Show(t, invitation.ID).Status)
@@ -288,7 +295,7 @@ func TestEveryRouteRefusesOtherMethods(t *testing.T) {
 	}
 	for _, path := range []string{"/", "/nothing", "/v1", "/v1/", "/v1/nothing", "/v2/invitations", "/v1/invitations/", "/i/", "/i", "/join/x", "/webhooks/", "/outbox/999999", "/debug/pprof/", "/.env", "/docs/nothing"} {
 		a := u.API().Get(t, path)
-		require.Contains(t, []int{http.StatusNotFound, http.StatusMovedPermanently, http.StatusMethodNotAllowed}, a.Status, "%s: %s", path, a.Body)
+		require.Contains(t, []int{http.StatusNotFound, http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusMethodNotAllowed}, a.Status, "%s: %s", path, a.Body)
 	}
 	// A path that could be read in two ways leads nowhere else.
 	for _, path := range []string{"//evil.example/", "/\\evil.example", "//evil.example/v1/invitations", "/i//evil.example", "/join//evil.example"} {

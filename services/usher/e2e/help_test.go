@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"net/url"
 	"strconv"
 	"testing"
 
@@ -15,5 +14,3 @@ func decode(t *testing.T, text string, into any) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal([]byte(text), into), "%s", text)
 }
-
-func urlEscape(s string) string { return url.QueryEscape(s) }

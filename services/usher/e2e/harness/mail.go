@@ -67,6 +67,11 @@ type Mailbox struct {
 // Outbox is the mailbox of development, shown by the API at that address.
 func Outbox(url string) Mailbox { return Mailbox{list: url + "/outbox.json", recipient: "to"} }
 
+// FakeMailgun is where a fake Mailgun at that address keeps what it took.
+func FakeMailgun(url string) Mailbox {
+	return Mailbox{list: url + "/fake/mails", recipient: "recipient"}
+}
+
 // To gives the mails to an address, oldest first.
 func (b Mailbox) To(t testing.TB, address string) []Mail {
 	t.Helper()
@@ -129,7 +134,7 @@ func RunMailgun(t testing.TB, webhooks string) *Mailgun {
 	addr, err := freeAddr()
 	require.NoError(t, err)
 	m := &Mailgun{URL: "http://" + addr, Sign: Unique("signing-key-")}
-	m.Mailbox = Mailbox{list: m.URL + "/fake/mails", recipient: "recipient"}
+	m.Mailbox = FakeMailgun(m.URL)
 	m.Process, err = newProcess("usher", []string{
 		"fake-mailgun", "--addr", addr, "--domain", "mg.example.org", "--api-key", "key-" + m.Sign, "--signing-key", m.Sign,
 		"--webhook-url", webhooks, "--keep-bodies", "20000",

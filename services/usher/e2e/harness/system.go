@@ -125,11 +125,13 @@ type Deployment struct {
 	Broker  *brokertest.BrokerProcess
 	Redis   *redistest.Server
 	Mailgun *Mailgun
-	urls    map[*Process]string
+	// Store is where broker and Redis keep their files.
+	Store string
+	urls  map[*Process]string
 }
 
-// Deploy starts a production deployment that ends with the test.
-func Deploy(t testing.TB) *Deployment {
+// Deploy starts a production deployment that ends with the test. Settings are added to what all services need.
+func Deploy(t testing.TB, settings ...string) *Deployment {
 	t.Helper()
 	addrs := make([]string, 3)
 	for i := range addrs {
@@ -137,13 +139,15 @@ func Deploy(t testing.TB) *Deployment {
 		addrs[i], err = freeAddr()
 		require.NoError(t, err)
 	}
-	d := &Deployment{Broker: brokertest.Process(t), Redis: redistest.Run(t, "--appendonly", "yes"), urls: map[*Process]string{}}
+	d := &Deployment{Store: t.TempDir(), urls: map[*Process]string{}}
+	d.Broker = brokertest.Process(t, brokertest.Store(filepath.Join(d.Store, "nats")))
+	d.Redis = redistest.Run(t, "--appendonly", "yes", "--dir", d.Store)
 	d.Mailgun = RunMailgun(t, "http://"+addrs[0]+"/webhooks/mailgun")
 	d.System = System{
 		URL: "http://" + addrs[0], PublicURL: "https://invite.example.com", NATSURL: d.Broker.URL, Mails: d.Mailgun.Mailbox,
 		Key: Secret(t, "keys", "generate"),
 	}
-	shared := append(d.Mailgun.Settings(),
+	shared := append(append(d.Mailgun.Settings(), settings...),
 		"USHER_PUBLIC_URL="+d.PublicURL, "USHER_NATS_URL="+d.NATSURL, "USHER_NATS_MONITORING_URL="+d.Broker.MonitoringURL,
 		"USHER_REDIS_URL="+d.Redis.URL(), "USHER_LINK_KEYS="+Secret(t, "keys", "link"), "USHER_BOOTSTRAP_API_KEY="+d.Key,
 	)
@@ -168,6 +172,13 @@ func (d *Deployment) service(t testing.TB, name, addr string, settings []string)
 	})
 	d.urls[p] = "http://" + addr
 	return p
+}
+
+// Start starts a service again that was ended, and returns once it is ready.
+func (d *Deployment) Start(t testing.TB, p *Process) {
+	t.Helper()
+	require.NoError(t, p.start())
+	require.NoError(t, p.ready(d.urls[p]))
 }
 
 // Services are the three services' processes.
