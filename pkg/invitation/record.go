@@ -14,6 +14,9 @@ const (
 	MaxTTL = 365 * 24 * time.Hour
 )
 
+// firstGeneration is that of the link an invitation begins with.
+const firstGeneration = 1
+
 // Status is where an invitation stands.
 type Status string
 
@@ -117,7 +120,7 @@ func (r *Record) Apply(e events.Event, sequence uint64, stored time.Time) {
 	switch d := e.Data.(type) {
 	case *events.InvitationRequested:
 		r.Request, r.Requested, r.RequestedAt = d, sequence, stored
-		r.deadline(sequence, d.ExpiresAt, 0)
+		r.deadline(sequence, d.ExpiresAt, firstGeneration)
 		r.mail(sequence, Queued)
 	case *events.InvitationResendRequested:
 		r.deadline(sequence, d.ExpiresAt, d.Generation)

@@ -44,7 +44,8 @@ type Platform struct {
 	Links        *links.Ring
 	Views        *views.Views
 
-	closers []func() error
+	plainLogger *slog.Logger // names no service yet
+	closers     []func() error
 }
 
 // Options of Open.
@@ -68,7 +69,8 @@ func Open(ctx context.Context, s settings.Settings, o Options) (p *Platform, err
 	if p.Clock == nil {
 		p.Clock = clock.System
 	}
-	p.Logger = telemetry.Logger(o.Logs, s.LogLevel).With("service", o.Name)
+	p.plainLogger = telemetry.Logger(o.Logs, s.LogLevel)
+	p.Logger = p.plainLogger.With("service", o.Name)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
@@ -181,7 +183,7 @@ func (p *Platform) Router(service string) (*bus.Router, error) {
 		return nil, err
 	}
 	return bus.NewRouter(bus.RouterOptions{
-		Conn: p.Conn, DeadLetters: deadLetters, Logger: p.Logger.With("service", service), TracerProvider: p.Tracing, Clock: p.Clock,
+		Conn: p.Conn, DeadLetters: deadLetters, Logger: p.plainLogger.With("service", service), TracerProvider: p.Tracing, Clock: p.Clock,
 		Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"service": service}, p.Registry), CloseGrace: p.Settings.Grace,
 		Redrives: true,
 	})

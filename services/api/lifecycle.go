@@ -134,8 +134,10 @@ func (s *Service) sendAgain(ctx context.Context, record *invitation.Record, rota
 			Invitation: record.ID, Generation: record.Generation, By: callerOf(ctx).by(), SendAnyway: anyway,
 			ExpiresAt: s.Ledger.Now().Add(record.Request.ExpiresAt.Sub(record.RequestedAt).Round(time.Second)),
 		}
-		if rotate && asked.Generation < links.MaxGeneration {
-			asked.Generation++
+		if rotate {
+			if asked.Generation++; asked.Generation > links.MaxGeneration {
+				return problem.New(problem.Conflict, "The link was rotated as often as it can be; revoke the invitation and make a new one.")
+			}
 		}
 		if asked.ExpiresAt.Before(record.Deadline) {
 			asked.ExpiresAt = record.Deadline // a resend never takes time away
