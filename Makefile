@@ -1,75 +1,86 @@
-# Usher's verbs. "make" lists them.
+# The verbs of this repository: "make" lists them.
+#
+# The root is a workspace (go.work) and no module: "go test work" spans all modules, "go test ./..." at the root fails.
 
-MODULES := events pkg services/acceptance services/api services/mailer services/usher \
-           services/usher/bench services/usher/e2e services/usher/e2e/contract
-LINT    := bin/golangci-lint
+GO       ?= go
 FUZZTIME ?= 30s
+LINT     := bin/golangci-lint
+MODULES  = $(shell $(GO) list -m -f '{{.Dir}}')
+
+# What Usher is made of, and what looks at it from outside.
+PRODUCT := ./events/... ./pkg/... ./services/acceptance/... ./services/api/... ./services/mailer/... ./services/usher/...
+OUTSIDE := ./deploy/composetest/... ./services/usher/bench/... ./services/usher/e2e/contract/...
+E2E     := ./services/usher/e2e/...
 
 .DEFAULT_GOAL := help
+.PHONY: help up build test test-short e2e e2e-long lint fmt generate bench fuzz docker compose-test clean \
+        needs format-check alone unit outside
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 up: ## run the whole pipeline in one process
-	go run ./services/usher up
+	$(GO) run ./services/usher up
 
-build: ## build every binary into bin/
-	go build -o bin/ ./services/usher ./services/api/cmd/api ./services/mailer/cmd/mailer ./services/acceptance/cmd/acceptance
+build: ## build all binaries into bin/
+	$(GO) build -trimpath -o bin/ ./services/usher ./services/api/cmd/api ./services/mailer/cmd/mailer ./services/acceptance/cmd/acceptance
 
-test: needs fmt-check vet lint alone unit e2e ## every test: formatting, vet, linters, all modules, end to end
+test: ## everything a change must pass; at the end, how long each part took
+	@.ci/stages needs format-check alone lint unit outside e2e
 
-test-short: needs ## all modules, without linters and without the race detector
-	@for m in $(MODULES); do (cd $$m && go test -count=1 -short ./...) || exit 1; done
+test-short: needs ## the tests alone, without the race detector and the long rounds; what did not change is not run again
+	$(GO) test -short $(PRODUCT) $(OUTSIDE) $(E2E)
 
-# The drift checks (schemas, AsyncAPI, README) read files of other modules, which Go's test cache does not see: -count=1.
-unit: needs ## the tests of every module but the end-to-end suite, with the race detector
-	@for m in $(filter-out services/usher/e2e,$(MODULES)); do \
-		echo "== $$m"; (cd $$m && go test -count=1 -race -short -timeout 20m ./...) || exit 1; done
+lint: $(LINT) ## the linters, over all modules
+	$(LINT) run $(PRODUCT) $(OUTSIDE) $(E2E)
 
-e2e: needs ## the end-to-end suite, through real processes
-	cd services/usher/e2e && go test -count=1 -short -timeout 30m .
-
-e2e-long: needs ## the end-to-end suite with all its rounds
-	cd services/usher/e2e && go test -count=1 -timeout 60m .
-
-fmt: ## format
+fmt: ## format all Go files
 	gofmt -w $(MODULES)
 
-fmt-check:
-	@bad=$$(gofmt -l $(MODULES)); if [ -n "$$bad" ]; then echo "not formatted (make fmt):"; echo "$$bad"; exit 1; fi
+generate: ## write again what follows from the Go types: JSON Schemas, AsyncAPI document, settings in the README
+	$(GO) -C events generate .
+	$(GO) -C pkg test ./settings -update
 
-vet:
-	go vet work
-
-lint: $(LINT) ## the linters
-	@for m in $(MODULES); do echo "== lint $$m"; (cd $$m && $(CURDIR)/$(LINT) run --allow-parallel-runners ./...) || exit 1; done
-
-$(LINT): services/usher/tools/go.mod
-	cd services/usher/tools && GOWORK=off go build -o $(CURDIR)/$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-
-# Each module builds without the workspace, as an image or an outsider builds it.
-alone:
-	@for m in $(filter-out services/usher/bench services/usher/e2e services/usher/e2e/contract,$(MODULES)); do \
-		(cd $$m && GOWORK=off go build ./...) || exit 1; done
-
-generate: ## write schemas, AsyncAPI document and the README's settings anew
-	cd events && GOWORK=off go generate .
-	cd pkg && go test ./settings -update
-
-bench: needs ## measure; prints a table, with the machine's own rates beside it
-	cd services/usher/bench && go run .
+bench: needs ## measure speed and memory, beside the machine's own rates; ARGS=-h tells more
+	$(GO) run ./services/usher/bench $(ARGS)
 
 fuzz: ## run each fuzz target for FUZZTIME (30s)
-	@for m in $(MODULES); do (cd $$m && for p in $$(go list ./...); do \
-		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do echo "== $$p $$f"; go test -run xxx -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done) || exit 1; done
+	@.ci/fuzz $(FUZZTIME) $(MODULES)
 
 docker: ## build the images
 	docker compose build
 
-needs: ## install what the tests need, where the system's package manager may
-	@sh deploy/needs.sh
+compose-test: ## the compose file in a real Docker engine: yours or, as root on Debian, a private one
+	deploy/composetest/engine.sh $(GO) -C deploy/composetest test -tags engine -count=1 -timeout 60m -v .
+
+e2e: needs ## the end-to-end suite, through real processes
+	$(GO) test -count=1 -short -timeout 15m $(E2E)
+
+e2e-long: needs ## the same with all its rounds, and the race detector in the processes
+	GOFLAGS=-race $(GO) test -count=1 -timeout 60m $(E2E)
 
 clean: ## remove what was built
 	rm -rf bin artefacts
 
-.PHONY: help up build test test-short unit e2e e2e-long fmt fmt-check vet lint alone generate bench fuzz docker needs clean
+# The other parts of "make test".
+
+needs:
+	@deploy/needs.sh
+
+format-check: # "go fmt work" would match nothing and exit 0
+	@wrong=$$(gofmt -l $(MODULES)); [ -z "$$wrong" ] || { echo "not formatted (make fmt):"; echo "$$wrong"; exit 1; }
+
+# Each module by itself, as its image is built and outsiders import it: the workspace would hide what a go.mod lacks.
+alone:
+	@.ci/alone $(MODULES)
+
+# Never cached: many tests read files of other modules, which the go command does not watch. Two packages at once, because
+# each brings servers of its own.
+unit: needs
+	$(GO) test -race -count=1 -p 2 -timeout 10m $(PRODUCT)
+
+outside: needs
+	$(GO) test -count=1 -timeout 10m $(OUTSIDE)
+
+$(LINT): services/usher/tools/go.mod services/usher/tools/go.sum
+	cd services/usher/tools && GOWORK=off $(GO) build -o $(CURDIR)/$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint

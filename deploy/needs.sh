@@ -1,19 +1,22 @@
 #!/bin/sh
-# Installs what the tests need and Go does not bring: redis-server. It asks the system's package manager where it may,
-# and otherwise says what to do.
+# Has at hand what the tests run beside Go: redis-server, and a C compiler for the race detector. What is missing is
+# installed where that can be done without asking (root on Debian or Ubuntu), and named elsewhere. nats-server needs nothing:
+# the tests build it from its Go module.
 set -eu
 
 missing=""
-command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+command -v redis-server >/dev/null || missing="$missing redis-server"
+command -v cc >/dev/null || missing="$missing gcc"
 [ -z "$missing" ] && exit 0
 
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-	echo "installing$missing"
-	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-	exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "installing$missing"
+  apt-get update -qq
+  # RUNLEVEL: no service is started, the tests start servers of their own.
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  exit 0
 fi
 echo "The tests need$missing. Install it, for example:" >&2
 echo "  Debian, Ubuntu:  sudo apt-get install$missing" >&2
-echo "  macOS:           brew install redis" >&2
+echo "  macOS:           brew install redis, xcode-select --install" >&2
 exit 1

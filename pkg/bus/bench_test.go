@@ -2,7 +2,7 @@ package bus
 
 import (
 	"context"
-	"io"
+
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -28,7 +28,7 @@ func BenchmarkRouter(b *testing.B) {
 	var handled atomic.Int64
 	finished := make(chan struct{})
 	router, err := NewRouter(RouterOptions{
-		Conn: nc, DeadLetters: mustPublisher(b, nc), Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Conn: nc, DeadLetters: mustPublisher(b, nc), Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(b, err)
 	router.Handle("bench", Subscription{Stream: "BENCH", Durable: "bench", InFlight: 512}, func(context.Context, *Received) error {

@@ -12,14 +12,14 @@ import (
 type quiet struct{ log *slog.Logger }
 
 func (q quiet) Error(msg string, err error, fields watermill.LogFields) {
-	q.log.Error(msg, append(attributes(fields), "error", err)...)
+	q.log.Error(msg, append(attributes(fields), "error", err)...) //nolint:sloglint // the message is Watermill's
 }
 
 func (q quiet) Info(msg string, fields watermill.LogFields) { q.Debug(msg, fields) }
 
 func (q quiet) Debug(msg string, fields watermill.LogFields) {
 	if q.log.Enabled(context.Background(), slog.LevelDebug) {
-		q.log.Debug(msg, attributes(fields)...)
+		q.log.Debug(msg, attributes(fields)...) //nolint:sloglint // the message is Watermill's
 	}
 }
 

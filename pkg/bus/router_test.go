@@ -389,7 +389,7 @@ func TestSlowHandlerKeepsItsMessage(t *testing.T) {
 	s.AckWait = 2 * time.Second
 	var runs atomic.Int64
 	done := make(chan struct{}, 10)
-	fn := func(ctx context.Context, m *Received) error {
+	fn := func(ctx context.Context, _ *Received) error {
 		runs.Add(1)
 		_ = pause(ctx, 5*s.AckWait/2)
 		done <- struct{}{}

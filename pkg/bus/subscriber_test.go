@@ -153,7 +153,7 @@ func TestMessagesOutliveTheContextOfSubscribe(t *testing.T) {
 	h.publish("evt-1")
 	m := next(t, messages)
 	cancel()
-	for range messages { //nolint:revive // until it is closed
+	for range messages { // until it is closed
 	}
 	require.NoError(t, m.Context().Err())
 	require.Equal(t, "value", m.Context().Value(key{}))
@@ -336,7 +336,7 @@ func TestNothingIsLostWhenTheBrokerRestarts(t *testing.T) {
 			h.broker.Restart(t)
 		}
 		m := message.NewMessage(fmt.Sprintf("evt-%d", i), nil)
-		for p.Publish(testSubject, m) != nil { //nolint:revive // until the broker is back
+		for p.Publish(testSubject, m) != nil { // until the broker is back
 		}
 	}
 	next(t, all)

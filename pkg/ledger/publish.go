@@ -293,7 +293,7 @@ func (l *Ledger) storeBatch(units [][]Message) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return ack.Sequence - uint64(ack.BatchSize) + 1, nil
+	return ack.Sequence - ack.BatchSize + 1, nil
 }
 
 // apiError is what the errors of both clients have in common.

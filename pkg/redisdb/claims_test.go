@@ -217,7 +217,7 @@ func TestAForeignClaimIsNobodysAndCanBeTakenOver(t *testing.T) {
 			require.NoError(t, db.Client().Set(t.Context(), key, garbage, 0).Err())
 			seen := claim(t, db, intent, "two")
 			require.False(t, seen.Won)
-			require.Zero(t, seen.Owner)
+			require.Empty(t, seen.Owner)
 			require.Zero(t, seen.Intent)
 			require.True(t, seen.Since.IsZero())
 			_, held, err := db.MailInFlight(t.Context(), "acme", invitation)

@@ -88,7 +88,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	db.pipelines = coalesce.New(coalesce.Options[[]redis.Cmder]{Limit: 512, Weigh: weigh}, db.flush)
 	db.releases = coalesce.New(coalesce.Options[release]{Limit: 256}, db.flushReleases)
 
-	db.ask(ctx)
+	_ = db.ask(ctx) // it sets what Healthy says; an unreachable Redis is no reason not to start
 	watching, stop := context.WithCancel(context.Background())
 	db.stop = stop
 	db.watcher.Go(func() { db.watch(watching) })

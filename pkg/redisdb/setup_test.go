@@ -19,24 +19,6 @@ const invitation = "inv_01h455vb4pex5vsknk084sn02q"
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// at is a clock that tests move.
-type at struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (a *at) Now() time.Time {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.now
-}
-
-func (a *at) Add(d time.Duration) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.now = a.now.Add(d)
-}
-
 // alarms collects what was logged.
 type alarms struct {
 	mu  sync.Mutex

@@ -37,6 +37,7 @@ func TestCredentialsWithAnyCharacterAreRead(t *testing.T) {
 	for url, want := range map[string][2]string{
 		"redis://usher:s3cret@host":                {"usher", "s3cret"},
 		"redis://:s3cret@host":                     {"", "s3cret"},
+		"redis://usher:p@ss@host":                  {"usher", "p@ss"},
 		"redis://usher:p%40ss%2Fw%3Ard%2C@h1:1,h2": {"usher", "p@ss/w:rd,"},
 		"redis+sentinel://usher:p%40ss@h1,h2/m":    {"usher", "p@ss"},
 		"unix://usher:s3cret@/run/redis.sock?db=1": {"usher", "s3cret"},

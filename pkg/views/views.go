@@ -132,38 +132,23 @@ func about(subject string, e events.Event) (org, id string, ok bool) {
 // merge adds partial records to what Redis has, by compare and set: whoever is second reads again.
 func (v *Views) merge(ctx context.Context, partial map[string]map[string]*invitation.Record) error {
 	for org, records := range partial {
-		if err := v.mergeReading(ctx, org, records, v.db.Records); err != nil {
-			return err
+		for len(records) > 0 {
+			left, err := v.mergeOnce(ctx, org, records)
+			if err != nil {
+				return err
+			}
+			records = left
 		}
 	}
 	return nil
 }
 
-// reading tells what Redis has of invitations, in order.
-type reading func(ctx context.Context, org string, ids []string) ([][]byte, error)
-
-// nothing is the reading of what was made this instant. Should somebody have been quicker, merging finds out.
-func nothing(_ context.Context, _ string, ids []string) ([][]byte, error) {
-	return make([][]byte, len(ids)), nil
-}
-
-func (v *Views) mergeReading(ctx context.Context, org string, records map[string]*invitation.Record, first reading) error {
-	for read := first; len(records) > 0; read = v.db.Records {
-		left, err := v.mergeOnce(ctx, org, records, read)
-		if err != nil {
-			return err
-		}
-		records = left
-	}
-	return nil
-}
-
-func (v *Views) mergeOnce(ctx context.Context, org string, records map[string]*invitation.Record, read reading) (left map[string]*invitation.Record, err error) {
+func (v *Views) mergeOnce(ctx context.Context, org string, records map[string]*invitation.Record) (left map[string]*invitation.Record, err error) {
 	ids := make([]string, 0, len(records))
 	for id := range records {
 		ids = append(ids, id)
 	}
-	have, err := read(ctx, org, ids)
+	have, err := v.db.Records(ctx, org, ids)
 	if err != nil {
 		return nil, err
 	}

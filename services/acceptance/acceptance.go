@@ -115,7 +115,7 @@ func (s *Service) provision(ctx context.Context, m *bus.Received, record invitat
 	q := record.Request
 	subject := events.MembershipSubject(q.Organization, q.Person)
 	if name == "" {
-		name = s.nameElsewhere(ctx, q)
+		name = s.nameElsewhere(q)
 	}
 	provisioned := &events.MembershipProvisioned{Membership: events.Membership{
 		Organization: q.Organization, Person: q.Person, Email: q.Email, Name: name, Role: role, Invitation: record.ID,
@@ -160,7 +160,7 @@ func by(q *events.InvitationRequested) string {
 }
 
 // nameElsewhere is how the person is called in another organization.
-func (s *Service) nameElsewhere(ctx context.Context, q *events.InvitationRequested) string {
+func (s *Service) nameElsewhere(q *events.InvitationRequested) string {
 	for _, org := range s.Roster.Organizations(q.Person) {
 		if m, ok := s.Roster.Member(org, q.Person); ok && m.Name != "" {
 			return m.Name

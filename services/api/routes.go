@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"mime"
 	"net/http"
 	"strings"
@@ -111,7 +112,7 @@ func (s *Service) outer(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if what := recover(); what != nil {
-				if what == http.ErrAbortHandler {
+				if err, ok := what.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(what)
 				}
 				s.Logger.Error("a request panicked", "panic", what, "method", r.Method)

@@ -49,12 +49,13 @@ func aMail(t *testing.T, to string) mail.Mail {
 func TestAMailThatIsWithdrawnWhileItWaitsNeverLeaves(t *testing.T) {
 	provider := newCounted()
 	b := mail.NewBatching(provider, mail.BatchingOptions{Parallel: 1})
-	go func() { _, _ = b.Send(context.Background(), aMail(t, "first@example.org")) }()
+	first, second := aMail(t, "first@example.org"), aMail(t, "second@example.org")
+	go func() { _, _ = b.Send(context.Background(), first) }()
 	<-provider.entered
 	ctx, giveUp := context.WithCancel(context.Background())
 	answer := make(chan error)
 	go func() {
-		_, err := b.Send(ctx, aMail(t, "second@example.org"))
+		_, err := b.Send(ctx, second)
 		answer <- err
 	}()
 	giveUp()
@@ -75,15 +76,15 @@ func TestAMailThatWaitedTooLongComesBackToBeLookedAtAgain(t *testing.T) {
 		return now
 	}
 	b := mail.NewBatching(provider, mail.BatchingOptions{Parallel: 1, Clock: clock})
-	go func() { _, _ = b.Send(context.Background(), aMail(t, "first@example.org")) }()
+	first, second := aMail(t, "first@example.org"), aMail(t, "second@example.org")
+	go func() { _, _ = b.Send(context.Background(), first) }()
 	<-provider.entered
 	var waiting sync.WaitGroup
 	entered := make(chan struct{})
 	var err error
 	waiting.Go(func() {
-		m := aMail(t, "second@example.org")
 		close(entered)
-		_, err = b.Send(context.Background(), m)
+		_, err = b.Send(context.Background(), second)
 	})
 	<-entered
 	require.Eventually(t, func() bool { return b.Waiting() == 1 }, 5*time.Second, time.Millisecond)

@@ -36,13 +36,16 @@ type options struct {
 	listSample int
 }
 
-func main() {
+func main() { os.Exit(bench()) }
+
+// bench measures, prints, and gives the exit code.
+func bench() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	o, asJSON, err := parse(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(2)
+		return 2
 	}
 	r, err := run(ctx, o, os.Stderr)
 	if asJSON {
@@ -52,8 +55,9 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func parse(args []string) (o options, asJSON bool, err error) {

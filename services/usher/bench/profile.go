@@ -31,11 +31,11 @@ func (s *stack) profile(ctx context.Context, during time.Duration) <-chan error 
 }
 
 // heapProfile records what Usher's memory holds, garbage left out, if the run is to keep profiles.
-func (s *stack) heapProfile(ctx context.Context) error {
+func (s *stack) heapProfile(ctx context.Context, name string) error {
 	if s.bench.profiles == "" {
 		return nil
 	}
-	return s.keepProfile(ctx, s.profileAddr, "heap?gc=1", "heap")
+	return s.keepProfile(ctx, s.profileAddr, "heap?gc=1", name)
 }
 
 func (s *stack) keepProfile(ctx context.Context, addr, what, kind string) error {

@@ -63,36 +63,55 @@ func (s *stack) median(ctx context.Context, l load, invites bool) (time.Duration
 	return quantile(a.latencies, 0.5), err
 }
 
-// memory measures what "usher up" without settings takes with many open invitations.
+// memory measures what "usher up" without settings takes with many open invitations: at once, at rest, and at rest after
+// a restart.
 func memory(ctx context.Context, b *bench) error {
 	s, err := openEmbedded(ctx, b)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	const MiB = 1 << 20
-	report := func(name string) (*figure, error) {
-		size, err := s.usher[0].resident()
-		return b.add(name, float64(size)/MiB, "MiB"), err
-	}
-	if _, err := report("resident, empty"); err != nil {
+	if _, err := s.resident("resident, empty"); err != nil {
 		return err
 	}
 	if err := s.fill(ctx, b.open); err != nil {
 		return err
 	}
-	if _, err := report(fmt.Sprintf("resident, %d open invitations, just mailed", b.open)); err != nil {
+	if _, err := s.resident(fmt.Sprintf("resident, %d open invitations, just mailed", b.open)); err != nil {
 		return err
 	}
+	if err := s.atRest(ctx, fmt.Sprintf("resident, %s later", b.settle)); err != nil {
+		return err
+	}
+	if err := s.heapProfile(ctx, "heap"); err != nil {
+		return err
+	}
+	s.nc.Close()
+	s.usher[0].stop()
+	s.usher = nil
+	if err := s.upEmbedded(ctx); err != nil {
+		return err
+	}
+	if err := s.atRest(ctx, fmt.Sprintf("resident, %s after a restart", b.settle)); err != nil {
+		return err
+	}
+	return s.heapProfile(ctx, "restarted.heap")
+}
+
+// atRest reports the memory that is still taken once there is nothing to do.
+func (s *stack) atRest(ctx context.Context, name string) error {
 	select {
-	case <-time.After(b.settle):
+	case <-time.After(s.bench.settle):
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	settled, err := report(fmt.Sprintf("resident, %s later", b.settle))
+	settled, err := s.resident(name)
 	settled.atMost(150)
-	if err != nil {
-		return err
-	}
-	return s.heapProfile(ctx)
+	return err
+}
+
+func (s *stack) resident(name string) (*figure, error) {
+	const MiB = 1 << 20
+	size, err := s.usher[0].resident()
+	return s.bench.add(name, float64(size)/MiB, "MiB"), err
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -74,15 +75,18 @@ func openEmbedded(ctx context.Context, b *bench) (*stack, error) {
 		return nil, err
 	}
 	s.brokerURL = "nats://" + listen
-	for _, step := range []func(context.Context) error{
-		func(ctx context.Context) error { return s.up(ctx, "USHER_NATS_LISTEN="+listen) }, s.connect,
-	} {
-		if err := step(ctx); err != nil {
-			s.close()
-			return nil, err
-		}
+	if err := s.upEmbedded(ctx); err != nil {
+		s.close()
+		return nil, err
 	}
 	return s, nil
+}
+
+func (s *stack) upEmbedded(ctx context.Context) error {
+	if err := s.up(ctx, "USHER_NATS_LISTEN="+strings.TrimPrefix(s.brokerURL, "nats://")); err != nil {
+		return err
+	}
+	return s.connect(ctx)
 }
 
 func (b *bench) newStack() (*stack, error) {

@@ -100,12 +100,13 @@ func TestSixtyFourPeopleInvitingOneAddressMakeOneInvitation(t *testing.T) {
 	require.Equal(t, 1, bus.Count(t, "INVITATIONS", "invitations."+o.ID+".*.requested"))
 }
 
-// TestAcceptAgainstRevokeHasOneOutcome runs the two against each other, and each time once more after both were answered.
+// TestAcceptAgainstRevokeHasOneOutcome runs the two against each other, in two processes, and each time once more after both
+// were answered.
 func TestAcceptAgainstRevokeHasOneOutcome(t *testing.T) {
 	t.Parallel()
-	mailgun := harness.RunMailgun(t, "") // the outbox would not keep so many
-	u := harness.Up(t, mailgun.Settings()...)
-	o := u.Organization(t)
+	d := harness.Deploy(t)
+	mailgun, invitee := d.Mailgun, harness.Client{URL: d.Another(t)}
+	o := d.Organization(t)
 	rounds := short(1000, 200)
 	invitations := inviteMany(t, o, rounds)
 	tokens := map[string]string{}
@@ -122,7 +123,7 @@ func TestAcceptAgainstRevokeHasOneOutcome(t *testing.T) {
 	close(next)
 	wrong := atOnce(8, func(int) error {
 		for i := range next {
-			won, err := acceptAgainstRevoke(u, i.ID, tokens[i.ID])
+			won, err := acceptAgainstRevoke(invitee, d.API(), i.ID, tokens[i.ID])
 			if err != nil {
 				return fmt.Errorf("%s: %w", i.ID, err)
 			}
@@ -142,7 +143,7 @@ func TestAcceptAgainstRevokeHasOneOutcome(t *testing.T) {
 	require.NotZero(t, accepted.Load(), "revoke always won: the two never met")
 	require.NotZero(t, revoked.Load(), "accept always won: the two never met")
 
-	bus := u.Bus(t)
+	bus := d.Bus(t)
 	require.Equal(t, rounds, bus.Count(t, "INVITATIONS", "invitations."+o.ID+".*.outcome.*"), "some invitation has two outcomes, or none")
 	require.EqualValues(t, accepted.Load(), bus.Count(t, "INVITATIONS", "invitations."+o.ID+".*.outcome.accepted"))
 	harness.Eventually(t, "every membership", func() bool {
@@ -155,13 +156,12 @@ func TestAcceptAgainstRevokeHasOneOutcome(t *testing.T) {
 }
 
 // acceptAgainstRevoke tells whether the accept won. Everything that must not be is an error.
-func acceptAgainstRevoke(u *harness.Usher, id, token string) (accepted bool, err error) {
-	invitee := harness.Client{URL: u.URL}
+func acceptAgainstRevoke(invitee, admin harness.Client, id, token string) (accepted bool, err error) {
 	answers := atOnce(2, func(n int) tried {
 		if n == 0 {
 			return try(invitee, "/v1/links/accept", map[string]any{"token": token, "name": "Nell"})
 		}
-		return try(u.API(), "/v1/invitations/"+id+"/revoke", nil)
+		return try(admin, "/v1/invitations/"+id+"/revoke", nil)
 	})
 	accept, revoke := answers[0], answers[1]
 	again := try(invitee, "/v1/links/accept", map[string]any{"token": token, "name": "Nell"})
@@ -241,17 +241,12 @@ func notMailedLater(t *testing.T, mailgun *harness.Mailgun, all []revoked) (mail
 
 func TestNoMailLeavesAfterARevokeWasAnswered(t *testing.T) {
 	t.Parallel()
-	mailgun := harness.RunMailgun(t, "")
-	u := harness.Up(t, append(mailgun.Settings(), "USHER_MAIL_RATE=4")...)
-	o := u.Organization(t)
-	bus := u.Bus(t)
-	var all []revoked
-	for range 1 {
-		// At forty mails a second most of these wait in the mailer when they are revoked.
-		all = append(all, revokeAll(t, o, inviteMany(t, o, 64))...)
-	}
-	bus.Idle(t, "INVITATIONS", "mailer")
-	mailed := notMailedLater(t, mailgun, all)
+	d := harness.Deploy(t, "USHER_MAIL_RATE=8")
+	o := d.Organization(t)
+	// At eight mails a second most of these wait in the mailer when they are revoked.
+	all := revokeAll(t, o, inviteMany(t, o, short(160, 96)))
+	d.Bus(t).Idle(t, "INVITATIONS", "mailer")
+	mailed := notMailedLater(t, d.Mailgun, all)
 	t.Logf("%d of %d had left before", mailed, len(all))
 	require.Less(t, mailed, len(all), "every mail left before its revoke: the two never met")
 }

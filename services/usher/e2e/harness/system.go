@@ -126,8 +126,9 @@ type Deployment struct {
 	Redis   *redistest.Server
 	Mailgun *Mailgun
 	// Store is where broker and Redis keep their files.
-	Store string
-	urls  map[*Process]string
+	Store  string
+	urls   map[*Process]string
+	shared []string
 }
 
 // Deploy starts a production deployment that ends with the test. Settings are added to what all services need.
@@ -151,6 +152,7 @@ func Deploy(t testing.TB, settings ...string) *Deployment {
 		"USHER_PUBLIC_URL="+d.PublicURL, "USHER_NATS_URL="+d.NATSURL, "USHER_NATS_MONITORING_URL="+d.Broker.MonitoringURL,
 		"USHER_REDIS_URL="+d.Redis.URL(), "USHER_LINK_KEYS="+Secret(t, "keys", "link"), "USHER_BOOTSTRAP_API_KEY="+d.Key,
 	)
+	d.shared = shared
 	d.Operator = append([]string{"USHER_URL=" + d.URL, "USHER_API_KEY=" + d.Key}, shared...)
 	for i, p := range []**Process{&d.Front, &d.Mailer, &d.Acceptance} {
 		*p = d.service(t, []string{"api", "mailer", "acceptance"}[i], addrs[i], shared)
@@ -179,6 +181,16 @@ func (d *Deployment) Start(t testing.TB, p *Process) {
 	t.Helper()
 	require.NoError(t, p.start())
 	require.NoError(t, p.ready(d.urls[p]))
+}
+
+// Another starts a second process of the API beside the first, and gives its address.
+func (d *Deployment) Another(t testing.TB) string {
+	t.Helper()
+	addr, err := freeAddr()
+	require.NoError(t, err)
+	p := d.service(t, "api", addr, d.shared)
+	require.NoError(t, p.ready(d.urls[p]))
+	return d.urls[p]
 }
 
 // Services are the three services' processes.
