@@ -36,10 +36,10 @@ type options struct {
 	listSample int
 }
 
-func main() { os.Exit(bench()) }
+func main() { os.Exit(command()) }
 
-// bench measures, prints, and gives the exit code.
-func bench() int {
+// command measures, prints, and gives the exit code.
+func command() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	o, asJSON, err := parse(os.Args[1:])
