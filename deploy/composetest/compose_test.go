@@ -43,7 +43,7 @@ func loaded(t *testing.T, env []string, files ...string) *types.Project {
 func TestEveryContainerIsHardened(t *testing.T) {
 	for name, s := range loaded(t, nil, composeFile).Services {
 		require.True(t, s.ReadOnly, "%s may write outside its volumes", name)
-		require.Equal(t, []string{"ALL"}, []string(s.CapDrop), name)
+		require.Equal(t, []string{"ALL"}, s.CapDrop, name)
 		require.Contains(t, s.SecurityOpt, "no-new-privileges:true", name)
 		require.False(t, s.Privileged, name)
 		for _, p := range s.Ports {

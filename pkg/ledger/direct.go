@@ -18,7 +18,7 @@ import (
 type directGet struct {
 	MultiLast []string `json:"multi_last,omitempty"`
 	Sequence  uint64   `json:"seq,omitempty"`
-	NextBy    string   `json:"next_by_subj,omitempty"`
+	NextBy    string   `json:"next_by_subj,omitempty"` // empty: any
 	Batch     int      `json:"batch,omitempty"`
 }
 

@@ -140,7 +140,8 @@ func invitationPrefix(subject string) string {
 	return subject[:end]
 }
 
-// Scan gives every stored message that matches filter, oldest first, beginning at sequence from.
+// Scan gives every stored message that matches filter, oldest first, beginning at sequence from. An empty filter means
+// all of the stream: the broker then need not count, for every page, how many subjects match.
 func (l *Ledger) Scan(ctx context.Context, stream, filter string, from uint64) iter.Seq2[Record, error] {
 	const page = 500
 	return func(yield func(Record, error) bool) {

@@ -29,12 +29,9 @@ func (v *Views) Rebuild(ctx context.Context, tokens func(context.Context, []invi
 		}
 		p.Of += state.Messages
 	}
-	for _, scan := range []struct{ stream, filter string }{
-		{events.StreamInvitations, events.RootInvitations + ".>"},
-		{events.StreamMemberships, events.RootMemberships + ".>"},
-	} {
+	for _, stream := range []string{events.StreamInvitations, events.StreamMemberships} {
 		window := make([]ledger.Record, 0, rebuildWindow)
-		for stored, err := range v.ledger.Scan(ctx, scan.stream, scan.filter, 1) {
+		for stored, err := range v.ledger.Scan(ctx, stream, "", 1) {
 			if err != nil {
 				return err
 			}

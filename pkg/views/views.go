@@ -98,6 +98,9 @@ func (v *Views) Apply(ctx context.Context, stored []ledger.Record) error {
 func (v *Views) fold(stored []ledger.Record) map[string]map[string]*invitation.Record {
 	partial := map[string]map[string]*invitation.Record{}
 	for _, s := range stored {
+		if !tells(s.Subject) {
+			continue
+		}
 		e, err := s.Event()
 		if err != nil { // an event of a newer version, or damage: the others go on
 			v.log.Error("an event cannot be read and is left out of the views", "subject", s.Subject, "sequence", s.Sequence, "error", err)
@@ -121,12 +124,22 @@ func (v *Views) fold(stored []ledger.Record) map[string]map[string]*invitation.R
 	return partial
 }
 
+// about tells which invitation an event is about.
 func about(subject string, e events.Event) (org, id string, ok bool) {
 	if m, isMembership := e.Data.(*events.MembershipProvisioned); isMembership {
 		return m.Organization, m.Invitation, m.Invitation != ""
 	}
-	org, id, fact, ok := events.SplitInvitation(subject)
-	return org, id, ok && !strings.HasPrefix(fact, "timer.") && !strings.HasPrefix(fact, "due.")
+	org, id, _, ok = events.SplitInvitation(subject)
+	return org, id, ok
+}
+
+// tells reports whether what is on a subject changes a record: timers, which a rebuild meets, do not.
+func tells(subject string) bool {
+	if !strings.HasPrefix(subject, events.RootInvitations+".") {
+		return true
+	}
+	_, _, fact, ok := events.SplitInvitation(subject)
+	return ok && !strings.HasPrefix(fact, "timer.") && !strings.HasPrefix(fact, "due.")
 }
 
 // merge adds partial records to what Redis has, by compare and set: whoever is second reads again.

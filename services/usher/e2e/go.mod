@@ -4,7 +4,9 @@ go 1.26.0
 
 require (
 	github.com/nats-io/nats.go v1.55.0
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/stretchr/testify v1.12.1
+	github.com/usherhq/usher/events v0.0.0
 	github.com/usherhq/usher/pkg v0.0.0
 	github.com/usherhq/usher/services/acceptance v0.0.0-00010101000000-000000000000
 	github.com/usherhq/usher/services/api v0.0.0-00010101000000-000000000000
@@ -51,7 +53,6 @@ require (
 	github.com/sony/gobreaker v1.0.0 // indirect
 	github.com/synadia-io/orbit.go/jetstreamext v0.3.2 // indirect
 	github.com/synadia-io/orbit.go/natsext v0.1.3 // indirect
-	github.com/usherhq/usher/events v0.0.0 // indirect
 	github.com/yuin/gopher-lua v1.1.1 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/otel v1.47.0 // indirect

@@ -102,6 +102,30 @@ func TestWhatIsDownMeansNotNow(t *testing.T) {
 	}
 }
 
+// TestServicesMayRestartUnderLoad ends each service in order while a thousand invitations are on their way, and starts it again.
+func TestServicesMayRestartUnderLoad(t *testing.T) {
+	t.Parallel()
+	d := harness.Deploy(t)
+	o := d.Organization(t)
+	d.Mailgun.Fault(t, map[string]any{"delay": "30ms", "times": -1})
+	taken := 0
+	for range short(3, 1) {
+		for _, service := range []*harness.Process{d.Mailer, d.Acceptance} {
+			inviteMany(t, o, 1000)
+			harness.Eventually(t, "mails to be on their way", func() bool { _, mails := d.Mailgun.Calls(t); return mails > taken })
+			service.Stop(t)
+			d.Start(t, service)
+			taken += 1000
+			began := time.Now()
+			d.Mailgun.Taken(t, taken)
+			t.Logf("the rest was mailed %s after the start", time.Since(began).Round(time.Millisecond))
+		}
+	}
+	d.Bus(t).Idle(t, "INVITATIONS", "mailer")
+	_, mails := d.Mailgun.Calls(t)
+	require.Equal(t, taken, mails, "stops in order led to second mails")
+}
+
 // TestAProviderInTroubleCostsNobodyTheirMail scripts every way in which Mailgun fails.
 func TestAProviderInTroubleCostsNobodyTheirMail(t *testing.T) {
 	t.Parallel()
