@@ -4,8 +4,11 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +21,10 @@ import (
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
+	flag.Parse()
+	if wanted := flag.Lookup("test.parallel"); wanted.Value.String() == wanted.DefValue {
+		_ = wanted.Value.Set(strconv.Itoa(2 * runtime.GOMAXPROCS(0))) // these tests wait for others more than they work
+	}
 	defer func() {
 		if said := endCommon(); strings.Contains(said, "panic") || strings.Contains(said, "DATA RACE") {
 			fmt.Println("FAIL: the common usher panicked or has a data race:\n" + said)

@@ -108,15 +108,26 @@ func TestServicesMayRestartUnderLoad(t *testing.T) {
 	d := harness.Deploy(t)
 	o := d.Organization(t)
 	d.Mailgun.Fault(t, map[string]any{"delay": "30ms", "times": -1})
+	seen := d.Bus(t).Observe(t, "invitations."+o.ID+".*.requested")
 	taken := 0
 	for range short(3, 1) {
 		for _, service := range []*harness.Process{d.Mailer, d.Acceptance} {
-			inviteMany(t, o, 1000)
-			harness.Eventually(t, "mails to be on their way", func() bool { _, mails := d.Mailgun.Calls(t); return mails > taken })
+			before, rows := seen.Len(), make([]map[string]any, 1000)
+			for i := range rows {
+				rows[i] = map[string]any{"organization": o.ID, "email": harness.Address("restart"), "role": "member"}
+			}
+			asked := make(chan tried, 1)
+			go func() { asked <- try(o.API(), "/v1/invitations", map[string]any{"invitations": rows}) }()
+			harness.Eventually(t, "invitations to be on their way", func() bool { return seen.Len() > before+300 })
 			service.Stop(t)
 			d.Start(t, service)
-			taken += 1000
 			began := time.Now()
+			a := <-asked
+			require.NoError(t, a.err)
+			for _, v := range harness.Read[harness.Bulk](t, a.Answer, http.StatusOK).Results {
+				require.Equal(t, http.StatusAccepted, v.Status, "%+v", v.Problem)
+			}
+			taken += len(rows)
 			d.Mailgun.Taken(t, taken)
 			t.Logf("the rest was mailed %s after the start", time.Since(began).Round(time.Millisecond))
 		}
