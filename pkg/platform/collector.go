@@ -13,27 +13,27 @@ const (
 	// tuneEvery is how often it is looked at.
 	tuneEvery = 5 * time.Second
 	// headroom is how far the heap of a service may grow, at least, before the collector runs.
-	headroom = 64 << 20
-	// leastPercent and mostPercent bound that growth in proportion to what is in use: Go's default, and eight times it.
-	leastPercent, mostPercent = 100, 800
-	// embeddedPercent is the growth where broker and Redis are in the process too, and memory is dearer than time.
-	embeddedPercent = 50
+	headroom = 48 << 20
+	// leastPercent and mostPercent bound that growth in proportion to what is in use: Go's default, and four times it.
+	leastPercent, mostPercent = 100, 400
 	// restful is the most that a process at rest allocates between two looks.
 	restful = 8 << 20
 )
 
 // openCollector tunes Go's garbage collector. Left alone it runs whenever the heap has doubled. A service keeps a few
-// megabytes and allocates hundreds a second, so a quarter of its time at full load was spent on collecting; with an
-// embedded broker and Redis it keeps very many, and twice that is too much. GOGC in the environment is the operator's
-// word and stays.
+// megabytes and allocates hundreds a second, so a quarter of its time at full load was spent on collecting; it gets some
+// headroom. With the broker in the process too, the heap is large enough by itself. GOGC in the environment is the
+// operator's word and stays.
 func (p *Platform) openCollector(ctx context.Context, o Options) error {
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
-	look := func() { debug.SetGCPercent(growth(read("/gc/heap/live:bytes"))) }
-	if o.Broker != nil {
-		debug.SetGCPercent(embeddedPercent)
-		look = (&rest{}).look
+	var r rest
+	look := func() {
+		if o.Broker == nil {
+			debug.SetGCPercent(growth(read("/gc/heap/live:bytes")))
+		}
+		r.look()
 	}
 	tuning, stop := context.WithCancel(context.WithoutCancel(ctx))
 	p.onClose(func() error { stop(); return nil })
@@ -69,7 +69,7 @@ func (r *rest) look() {
 	}
 	r.allocated = allocated
 	switch time.Duration(r.looks) * tuneEvery {
-	case 15 * time.Second, 150 * time.Second: // the broker lets go of its last caches after two minutes
+	case 15 * time.Second, 150 * time.Second: // an embedded broker lets go of its last caches after two minutes
 		debug.FreeOSMemory()
 	}
 }

@@ -72,7 +72,7 @@ func parse(args []string) (o options, asJSON bool, err error) {
 	f.IntVar(&o.bulkRows, "bulk", 50_000, "invitations of the bulk scenario")
 	f.IntVar(&o.accepts, "accepts", 20_000, "invitations to accept")
 	f.IntVar(&o.open, "open", 100_000, "open invitations in the memory and list scenarios")
-	f.DurationVar(&o.settle, "settle", time.Minute, "how long memory may settle before it is read")
+	f.DurationVar(&o.settle, "settle", 160*time.Second, "how long memory may settle before it is read")
 	f.BoolVar(&o.separate, "separate", false, "run API, mailer and acceptance as three processes, not as one \"usher up\"")
 	f.StringVar(&o.profiles, "profiles", "", "keep CPU and heap profiles of Usher in this folder")
 	if err := f.Parse(args); err != nil {

@@ -90,9 +90,9 @@ func (p *process) resident() (int64, error) {
 	return kib << 10, err
 }
 
-// until asks again and again until ok, or half a minute has passed.
+// until asks again and again until ok, or two minutes have passed.
 func until(ctx context.Context, what string, ok func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		err := ok()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -35,7 +36,9 @@ func list(ctx context.Context, b *bench) error {
 		}
 		before = [2]time.Duration{page, more}
 	}
-	return nil
+	figure, err := s.resident(fmt.Sprintf("resident, Usher, %d open invitations", b.open))
+	figure.atMost(150)
+	return err
 }
 
 func (s *stack) listing() load {
@@ -63,39 +66,58 @@ func (s *stack) median(ctx context.Context, l load, invites bool) (time.Duration
 	return quantile(a.latencies, 0.5), err
 }
 
-// memory measures what "usher up" without settings takes with many open invitations: at once, at rest, and at rest after
-// a restart.
+// memory measures what "usher up" takes with many open invitations: with a broker of its own and a real Redis, and as it
+// is without settings, when all is in one process.
 func memory(ctx context.Context, b *bench) error {
-	s, err := openEmbedded(ctx, b)
+	for _, setting := range []struct {
+		name string
+		with []func(*stack, context.Context) error
+	}{
+		{"own broker", []func(*stack, context.Context) error{(*stack).startRedis, (*stack).startFake}},
+		{"all in one", nil},
+	} {
+		if err := b.memoryOf(ctx, setting.name, setting.with); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) memoryOf(ctx context.Context, name string, with []func(*stack, context.Context) error) error {
+	s, err := openEmbedded(ctx, b, with)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if _, err := s.resident("resident, empty"); err != nil {
+	if _, err := s.resident(name + ": resident, empty"); err != nil {
 		return err
 	}
 	if err := s.fill(ctx, b.open); err != nil {
 		return err
 	}
-	if _, err := s.resident(fmt.Sprintf("resident, %d open invitations, just mailed", b.open)); err != nil {
+	if _, err := s.resident(fmt.Sprintf("%s: resident, %d open invitations, just mailed", name, b.open)); err != nil {
 		return err
 	}
-	if err := s.atRest(ctx, fmt.Sprintf("resident, %s later", b.settle)); err != nil {
+	if err := s.atRest(ctx, fmt.Sprintf("%s: resident, %s later", name, b.settle)); err != nil {
 		return err
 	}
-	if err := s.heapProfile(ctx, "heap"); err != nil {
+	if err := s.heapProfile(ctx, strings.ReplaceAll(name, " ", "-")+".heap"); err != nil {
 		return err
 	}
+	return s.restart(ctx, name)
+}
+
+// restart reports how long it takes until everything is served again.
+func (s *stack) restart(ctx context.Context, name string) error {
 	s.nc.Close()
 	s.usher[0].stop()
 	s.usher = nil
+	began := time.Now()
 	if err := s.upEmbedded(ctx); err != nil {
 		return err
 	}
-	if err := s.atRest(ctx, fmt.Sprintf("resident, %s after a restart", b.settle)); err != nil {
-		return err
-	}
-	return s.heapProfile(ctx, "restarted.heap")
+	s.bench.add(name+": ready again after a restart", time.Since(began).Seconds(), "s")
+	return nil
 }
 
 // atRest reports the memory that is still taken once there is nothing to do.

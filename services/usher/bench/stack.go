@@ -38,6 +38,7 @@ type stack struct {
 	nc                             *nats.Conn
 	js                             jetstream.JetStream
 	invited                        int // addresses used so far
+	keepBodies                     int // of how many mails the fake keeps the texts
 }
 
 // keep is how many mails the fake remembers: more than any scenario sends.
@@ -49,10 +50,11 @@ func open(ctx context.Context, b *bench, keepBodies int) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.keepBodies = keepBodies
 	for _, step := range []func(context.Context) error{
 		func(ctx context.Context) (err error) { s.broker, s.brokerURL, err = startBroker(ctx, b, s.dir); return },
 		s.startRedis,
-		func(ctx context.Context) error { return s.startFake(ctx, keepBodies) },
+		s.startFake,
 		s.startUsher,
 		s.connect,
 	} {
@@ -64,8 +66,8 @@ func open(ctx context.Context, b *bench, keepBodies int) (*stack, error) {
 	return s, nil
 }
 
-// openEmbedded starts "usher up" as it is without settings.
-func openEmbedded(ctx context.Context, b *bench) (*stack, error) {
+// openEmbedded starts "usher up" with a broker of its own, beside what else is started first.
+func openEmbedded(ctx context.Context, b *bench, first []func(*stack, context.Context) error) (*stack, error) {
 	s, err := b.newStack()
 	if err != nil {
 		return nil, err
@@ -75,15 +77,24 @@ func openEmbedded(ctx context.Context, b *bench) (*stack, error) {
 		return nil, err
 	}
 	s.brokerURL = "nats://" + listen
-	if err := s.upEmbedded(ctx); err != nil {
-		s.close()
-		return nil, err
+	for _, step := range append(first, (*stack).upEmbedded) {
+		if err := step(s, ctx); err != nil {
+			s.close()
+			return nil, err
+		}
 	}
 	return s, nil
 }
 
 func (s *stack) upEmbedded(ctx context.Context) error {
-	if err := s.up(ctx, "USHER_NATS_LISTEN="+strings.TrimPrefix(s.brokerURL, "nats://")); err != nil {
+	env := []string{"USHER_NATS_LISTEN=" + strings.TrimPrefix(s.brokerURL, "nats://")}
+	if s.redis != nil {
+		env = append(env, "USHER_REDIS_URL=redis://"+s.redisAddr)
+	}
+	if s.fake != nil {
+		env = append(env, s.mailgun()...)
+	}
+	if err := s.up(ctx, env...); err != nil {
 		return err
 	}
 	return s.connect(ctx)
@@ -170,14 +181,14 @@ func (s *stack) startRedis(ctx context.Context) error {
 	})
 }
 
-func (s *stack) startFake(ctx context.Context, keepBodies int) error {
+func (s *stack) startFake(ctx context.Context) error {
 	var err error
 	if s.fakeAddr, err = freePort(); err != nil {
 		return err
 	}
 	// It stands for a service elsewhere, so it may have what memory it likes to leave the processors to the others.
 	s.fake, err = start("fake-mailgun", s.dir, []string{"GOGC=800"}, s.bench.binaries.usher, "fake-mailgun",
-		"--addr", s.fakeAddr, "--keep", strconv.Itoa(keep), "--keep-bodies", strconv.Itoa(max(keepBodies, 1)))
+		"--addr", s.fakeAddr, "--keep", strconv.Itoa(keep), "--keep-bodies", strconv.Itoa(max(s.keepBodies, 1)))
 	if err != nil {
 		return err
 	}
@@ -186,8 +197,12 @@ func (s *stack) startFake(ctx context.Context, keepBodies int) error {
 
 // environment is what all of Usher's processes are told.
 func (s *stack) environment() []string {
+	return append(s.mailgun(),
+		"USHER_NATS_URL="+s.brokerURL, "USHER_NATS_SYNC=always", "USHER_REDIS_URL=redis://"+s.redisAddr, "USHER_LOG_LEVEL=WARN")
+}
+
+func (s *stack) mailgun() []string {
 	return []string{
-		"USHER_NATS_URL=" + s.brokerURL, "USHER_NATS_SYNC=always", "USHER_REDIS_URL=redis://" + s.redisAddr, "USHER_LOG_LEVEL=WARN",
 		"MAILGUN_DOMAIN=mg.example.org", "MAILGUN_API_KEY=key-bench", "MAILGUN_API_BASE=http://" + s.fakeAddr,
 		"USHER_MAIL_FROM=Usher <invitations@mg.example.org>",
 	}
