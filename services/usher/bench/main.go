@@ -108,6 +108,7 @@ type bench struct {
 	binaries
 	report
 	progress io.Writer
+	said     string // the last words of Usher's processes, once they were stopped
 }
 
 // run does what is asked and gives what it measured, also where a scenario failed.
@@ -139,7 +140,7 @@ func run(ctx context.Context, o options, progress io.Writer) (report, error) {
 		b.say(s.name)
 		b.scenario = s.name
 		if err := s.run(ctx, b); err != nil {
-			return b.report, fmt.Errorf("%s: %w", s.name, err)
+			return b.report, fmt.Errorf("%s: %w\n%s", s.name, err, b.said)
 		}
 	}
 	return b.report, nil

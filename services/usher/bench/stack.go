@@ -124,6 +124,10 @@ func (s *stack) close() {
 			p.stop()
 		}
 	}
+	s.bench.said = ""
+	for _, p := range s.usher {
+		s.bench.said += p.name + ": " + p.said()
+	}
 	_ = os.RemoveAll(s.dir)
 }
 
@@ -229,18 +233,12 @@ func (s *stack) up(ctx context.Context, env ...string) error {
 
 // awaitUsher waits until the API takes requests for the demo organization, which is made last.
 func (s *stack) awaitUsher(ctx context.Context) error {
-	err := until(ctx, "usher", func() error {
+	return until(ctx, "usher", func() error {
 		if err := ready("http://" + s.api + "/readyz"); err != nil {
 			return err
 		}
 		return s.call(http.MethodGet, "/v1/organizations/acme/members", nil, http.StatusOK, nil)
 	})
-	if err != nil {
-		for _, p := range s.usher {
-			err = fmt.Errorf("%w\n%s: %s", err, p.name, p.said())
-		}
-	}
-	return err
 }
 
 // startServices starts API, mailer and acceptance as processes of their own, and makes the demo organization.
