@@ -107,7 +107,10 @@ func TestTheSameEventInvitesOnce(t *testing.T) {
 			harness.Eventually(t, "the same event to be stored a second time", func() bool {
 				return !bus.Request(t, subject, body, header, id).Duplicate
 			})
-			first := harness.All[harness.Invitation](t, u.API(), o.Path("/invitations"))
+			first := harness.Until(t, "the invitation in the list", func() ([]harness.Invitation, bool) {
+				listed := harness.All[harness.Invitation](t, u.API(), o.Path("/invitations"))
+				return listed, len(listed) > 0
+			})
 			require.Len(t, first, 1)
 
 			// Ended, it is still the same invitation: a repeat brings nobody back.
