@@ -178,8 +178,8 @@ func (r *Router) Run(ctx context.Context) error {
 	err := r.subscriber.Close() // second step, before Watermill's own: that one does not wait for acks
 	select {
 	case <-r.router.Running():
-	case failed := <-ended: // it was still starting
-		return errors.Join(err, failed)
+	case <-ended: // it was still starting, and gave up because of this stop
+		return err
 	}
 	return errors.Join(err, r.router.Close(), <-ended)
 }
