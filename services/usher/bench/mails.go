@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -61,9 +61,19 @@ func (s *stack) arrivals() ([]arrival, error) {
 		return nil, err
 	}
 	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil, err
+	}
+	return s.sorted(string(text))
+}
+
+// sorted reads the fake's list (number, instant, recipient, invitation and link of each mail) and puts it into the order
+// of the addresses.
+func (s *stack) sorted(list string) ([]arrival, error) {
 	all, mails := make([]arrival, s.invited), 0
-	for lines := bufio.NewScanner(answer.Body); lines.Scan(); mails++ {
-		words := strings.Split(lines.Text(), " ") // number, instant, recipient, invitation, link
+	for line := range strings.Lines(list) {
+		words := strings.Split(strings.TrimSuffix(line, "\n"), " ")
 		n, err := numberOf(words[2])
 		if err != nil {
 			return nil, err
@@ -76,6 +86,7 @@ func (s *stack) arrivals() ([]arrival, error) {
 			return nil, err
 		}
 		all[n] = arrival{at: time.Unix(0, nanos), link: words[4]}
+		mails++
 	}
 	if mails != s.invited {
 		return nil, fmt.Errorf("%d mails for %d invitations", mails, s.invited)

@@ -88,8 +88,8 @@ func parse(args []string) (o options, asJSON bool, err error) {
 
 // shorten makes the load small enough for a test.
 func (o *options) shorten() {
-	o.duration, o.raw, o.settle = time.Second, 100*time.Millisecond, 0
-	o.clients, o.rate, o.bulkRows, o.accepts, o.open, o.listSample = 16, 50, 2000, 200, 2000, 20
+	o.duration, o.raw, o.settle = 500*time.Millisecond, 50*time.Millisecond, 0
+	o.clients, o.rate, o.bulkRows, o.accepts, o.open, o.listSample = 16, 50, 1500, 200, 1000, 20
 }
 
 // scenario is one thing to measure.

@@ -359,36 +359,38 @@ func (u usage) addTo(r *report, n int) *figure {
 
 // quiet waits until every consumer has nothing left to do, so that what follows a load counts with it.
 func (s *stack) quiet(ctx context.Context) error {
-	for {
+	for last := "some"; ; {
 		busy, err := s.busy(ctx)
-		if err != nil || !busy {
+		if ctx.Err() != nil {
+			return fmt.Errorf("the consumer %q has not finished: %w", last, context.Cause(ctx))
+		}
+		if err != nil || busy == "" {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(20 * time.Millisecond):
-		}
+		last = busy
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
-func (s *stack) busy(ctx context.Context) (bool, error) {
+// busy names a consumer that has something left to do, if there is one.
+func (s *stack) busy(ctx context.Context) (string, error) {
 	for _, name := range []string{events.StreamInvitations, events.StreamMemberships} {
 		stream, err := s.js.Stream(ctx, name)
 		if err != nil {
-			return false, err
+			return "", err
 		}
 		consumers := stream.ListConsumers(ctx)
 		for info := range consumers.Info() {
-			if info.NumPending > 0 || info.NumAckPending > 0 {
-				return true, nil
+			// Others belong to one process, that may be gone.
+			if info.Config.Durable != "" && info.NumPending+uint64(info.NumAckPending) > 0 {
+				return info.Name, nil
 			}
 		}
 		if err := consumers.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
-			return false, err
+			return "", err
 		}
 	}
-	return false, nil
+	return "", nil
 }
 
 // stored is how many messages a stream has.
