@@ -307,6 +307,43 @@ func TestEveryRouteRefusesOtherMethods(t *testing.T) {
 	o.Accept(t, invitation, mail)
 }
 
+func TestThePagesRefuseBadForms(t *testing.T) {
+	t.Parallel()
+	u := common(t)
+	o := u.Organization(t)
+	invitation, mail := o.Invited(t, "member")
+	cookie := u.Invitee(t).Open(mail.Link(t)).Cookies()
+	stop := strings.TrimPrefix(strings.Trim(mail.Header("List-Unsubscribe"), "<>"), u.PublicURL)
+	const plain, parts = "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
+	for name, form := range map[string]struct {
+		body, contentType string
+		status            int
+	}{
+		"huge":                  {"name=" + strings.Repeat("x", 1<<20), plain, http.StatusRequestEntityTooLarge},
+		"huge in parts":         {"--x\r\nContent-Disposition: form-data; name=name\r\n\r\n" + strings.Repeat("x", 1<<20), parts, http.StatusRequestEntityTooLarge},
+		"broken escapes":        {"name=%zz&confirm=yes", plain, http.StatusBadRequest},
+		"parts without a bound": {"confirm=yes", "multipart/form-data", http.StatusBadRequest},
+	} {
+		for _, path := range []string{"/join", stop} {
+			a := harness.Client{URL: u.URL}.Post(t, path, harness.Raw(form.body), "Content-Type", form.contentType, "Cookie", cookie, "Sec-Fetch-Site", "same-origin")
+			require.Equal(t, form.status, a.Status, "%s to %s: %s", name, path, a.Body)
+			require.Contains(t, a.Header.Get("Content-Type"), "text/html")
+		}
+	}
+	// What is no form at all decides nothing.
+	for _, contentType := range []string{"application/json", "text/plain", "", "x"} {
+		a := harness.Client{URL: u.URL}.Post(t, "/join", harness.Raw(`{"action":"accept","confirm":"yes","name":"N"}`), "Content-Type", contentType, "Cookie", cookie, "Sec-Fetch-Site", "same-origin")
+		require.GreaterOrEqual(t, a.Status, 400, contentType)
+		require.Less(t, a.Status, 500, contentType)
+	}
+	for _, nasty := range []string{"", "x", strings.Repeat("A", 58), strings.Repeat("A", 4000), "%00", "\"", "a b"} {
+		a := harness.Client{URL: u.URL}.Do(t, http.MethodGet, "/join", nil, "Cookie", "usher-invitation="+nasty)
+		require.Equal(t, http.StatusNotFound, a.Status, "%q", nasty)
+	}
+	require.Equal(t, "pending", u.Show(t, invitation.ID).Status)
+	o.Accept(t, invitation, mail)
+}
+
 func TestEveryFieldOfAnInvitationIsHeldToItsLimits(t *testing.T) {
 	t.Parallel()
 	u := common(t)

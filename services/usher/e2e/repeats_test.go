@@ -47,6 +47,24 @@ func TestTheSameIdempotencyKeyGivesTheFirstAnswerAgain(t *testing.T) {
 	require.Len(t, u.Mails.To(t, made.Email), 1)
 }
 
+func TestAResendWithTheSameIdempotencyKeyMailsOnce(t *testing.T) {
+	t.Parallel()
+	u := common(t)
+	o := u.Organization(t)
+	invitation, _ := o.Invited(t, "member")
+	key := harness.Unique("key-")
+	resend := func() harness.Answer {
+		return u.API().Post(t, "/v1/invitations/"+invitation.ID+"/resend", map[string]any{"rotate": true}, "Idempotency-Key", key)
+	}
+	first := harness.Read[harness.Invitation](t, resend(), http.StatusAccepted)
+	require.Equal(t, first, harness.Read[harness.Invitation](t, resend(), http.StatusAccepted))
+	u.Mails.Next(t, invitation.Email, 1)
+	bus := u.Bus(t)
+	bus.Idle(t, "INVITATIONS", "mailer-resend")
+	require.Len(t, u.Mails.To(t, invitation.Email), 2)
+	require.Equal(t, 1, bus.Count(t, "INVITATIONS", "invitations."+o.ID+"."+invitation.ID+".resend"))
+}
+
 func TestRequestsWithOneIdempotencyKeyAtOnceAreOneRequest(t *testing.T) {
 	t.Parallel()
 	u := common(t)

@@ -50,7 +50,7 @@ func Binary(command string) (string, error) {
 		builds.folder = folder
 	}
 	path := filepath.Join(builds.folder, command)
-	build := exec.Command("go", "build", "-o", path, commands[command].pkg)
+	build := exec.Command("go", "build", "-ldflags=-w", "-o", path, commands[command].pkg) // without debug symbols it links in half the time
 	build.Dir = filepath.Join(Root(), commands[command].module)
 	if said, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", command, err, said)
