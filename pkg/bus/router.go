@@ -178,10 +178,11 @@ func (r *Router) Run(ctx context.Context) error {
 	err := r.subscriber.Close() // second step, before Watermill's own: that one does not wait for acks
 	select {
 	case <-r.router.Running():
-	case <-ended: // it was still starting, and gave up because of this stop
+		return errors.Join(err, r.router.Close(), <-ended)
+	case failed := <-ended: // it was still starting, and gave up because of this stop
+		r.options.Logger.Debug("stopped during the start", "error", failed)
 		return err
 	}
-	return errors.Join(err, r.router.Close(), <-ended)
 }
 
 // Running is closed once every handler consumes.
