@@ -49,15 +49,17 @@
 //	InvitationSent             invitations.<org>.<id>.sent                 mailer            views
 //	InvitationDelivered        invitations.<org>.<id>.delivery.delivered   api               views
 //	InvitationDeferred         invitations.<org>.<id>.delivery.deferred    api               views
-//	InvitationBounced          invitations.<org>.<id>.delivery.bounced     api, mailer       views
+//	InvitationBounced          invitations.<org>.<id>.delivery.bounced     api, mailer       mailer, views
 //	InvitationComplained       invitations.<org>.<id>.delivery.complained  api               views
 //	InvitationResendRequested  invitations.<org>.<id>.resend               api               mailer, views
 //	InvitationReminderDue      invitations.<org>.<id>.due.reminder         message schedule  mailer
 //	InvitationExpiryDue        invitations.<org>.<id>.due.expiry           message schedule  acceptance
 //	InvitationReminded         invitations.<org>.<id>.reminded             mailer            views
 //	InvitationAcceptRefused    invitations.<org>.<id>.refused              api, acceptance   views
-//	InvitationAccepted         invitations.<org>.<id>.outcome.accepted     api               acceptance, views
-//	InvitationDeclined         invitations.<org>.<id>.outcome.declined     api               views
+//	InvitationRenewalAsked     invitations.<org>.<id>.renewal              api               mailer
+//	InvitationNoticed          invitations.<org>.<id>.noticed              mailer            operators
+//	InvitationAccepted         invitations.<org>.<id>.outcome.accepted     api               acceptance, mailer, views
+//	InvitationDeclined         invitations.<org>.<id>.outcome.declined     api               mailer, views
 //	InvitationRevoked          invitations.<org>.<id>.outcome.revoked      api               mailer, views
 //	InvitationExpired          invitations.<org>.<id>.outcome.expired      acceptance        views
 //	MembershipProvisioned      memberships.<org>.<person>                  acceptance, api   views, upstream apps

@@ -21,6 +21,8 @@ var registry = []entry{
 	{TypeInvitationExpiryDue, FactExpiryDue, func() Data { return new(InvitationExpiryDue) }},
 	{TypeInvitationReminded, FactReminded, func() Data { return new(InvitationReminded) }},
 	{TypeInvitationAcceptRefused, FactRefused, func() Data { return new(InvitationAcceptRefused) }},
+	{TypeInvitationRenewalAsked, FactRenewal, func() Data { return new(InvitationRenewalAsked) }},
+	{TypeInvitationNoticed, FactNoticed, func() Data { return new(InvitationNoticed) }},
 	{TypeInvitationAccepted, FactAccepted, func() Data { return new(InvitationAccepted) }},
 	{TypeInvitationDeclined, FactDeclined, func() Data { return new(InvitationDeclined) }},
 	{TypeInvitationRevoked, FactRevoked, func() Data { return new(InvitationRevoked) }},

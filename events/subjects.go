@@ -25,6 +25,8 @@ const (
 	FactResend      = "resend"
 	FactReminded    = "reminded"
 	FactRefused     = "refused"
+	FactRenewal     = "renewal"
+	FactNoticed     = "noticed"
 	FactDelivered   = "delivery.delivered"
 	FactDeferred    = "delivery.deferred"
 	FactBounced     = "delivery.bounced"

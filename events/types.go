@@ -19,6 +19,8 @@ const (
 	TypeInvitationExpiryDue       Type = "usher.invitation.expiry-due.v1"
 	TypeInvitationReminded        Type = "usher.invitation.reminded.v1"
 	TypeInvitationAcceptRefused   Type = "usher.invitation.accept-refused.v1"
+	TypeInvitationRenewalAsked    Type = "usher.invitation.renewal-asked.v1"
+	TypeInvitationNoticed         Type = "usher.invitation.noticed.v1"
 	TypeInvitationAccepted        Type = "usher.invitation.accepted.v1"
 	TypeInvitationDeclined        Type = "usher.invitation.declined.v1"
 	TypeInvitationRevoked         Type = "usher.invitation.revoked.v1"
@@ -60,6 +62,8 @@ type InvitationRequested struct {
 	RedirectURL string `json:"redirect_url,omitempty"`
 	// SendAnyway is the explicit act by which an address is written to although it bounced, complained or unsubscribed.
 	SendAnyway bool `json:"send_anyway,omitempty"`
+	// Note is what the inviter says to the invitee in the mail, one paragraph, where the organization allows it.
+	Note string `json:"note,omitempty"`
 
 	// Invitation is the invitation's id. This and all below are written by admission.
 	Invitation string `json:"invitation,omitempty"`
@@ -75,8 +79,10 @@ type InvitationRequested struct {
 	App string `json:"app,omitempty"`
 	// Request is the id of the app's own event.
 	Request string `json:"request,omitempty"`
-	// Replaces names the ended invitation that this one was made from by a resend.
+	// Replaces names the ended invitation that this one was made from by a resend, or because the invitee asked.
 	Replaces string `json:"replaces,omitempty"`
+	// Renewal is true where the invitee asked for this invitation, because the link of the one it replaces had expired.
+	Renewal bool `json:"renewal,omitempty"`
 }
 
 // InvitationRejected tells an app that its request was refused, and why. It exists for the bus door only.
@@ -199,6 +205,31 @@ type InvitationAcceptRefused struct {
 	Final bool `json:"final,omitempty"`
 }
 
+// InvitationRenewalAsked tells that somebody holding the link of an expired invitation asked for a new one.
+type InvitationRenewalAsked struct {
+	Invitation string `json:"invitation"`
+	// Renewed is true where the organization lets invitees renew by themselves: an invitation that replaces this follows.
+	Renewed bool `json:"renewed,omitempty"`
+}
+
+// What an inviter is told of.
+const (
+	NoticeAccepted = "accepted"
+	NoticeDeclined = "declined"
+	NoticeBounced  = "bounced"
+	NoticeRenewal  = "renewal"
+)
+
+// InvitationNoticed tells that the provider took a mail that tells the inviter what became of the invitation.
+type InvitationNoticed struct {
+	Invitation string `json:"invitation"`
+	// About is one of the Notice constants.
+	About             string `json:"about"`
+	Intent            uint64 `json:"intent"`
+	MessageID         string `json:"message_id"`
+	ProviderMessageID string `json:"provider_message_id,omitempty"`
+}
+
 // Who accepts.
 const (
 	InviteeNew      = "new"      // somebody who is a member nowhere yet
@@ -279,6 +310,8 @@ func (InvitationReminderDue) EventType() Type     { return TypeInvitationReminde
 func (InvitationExpiryDue) EventType() Type       { return TypeInvitationExpiryDue }
 func (InvitationReminded) EventType() Type        { return TypeInvitationReminded }
 func (InvitationAcceptRefused) EventType() Type   { return TypeInvitationAcceptRefused }
+func (InvitationRenewalAsked) EventType() Type    { return TypeInvitationRenewalAsked }
+func (InvitationNoticed) EventType() Type         { return TypeInvitationNoticed }
 func (InvitationAccepted) EventType() Type        { return TypeInvitationAccepted }
 func (InvitationDeclined) EventType() Type        { return TypeInvitationDeclined }
 func (InvitationRevoked) EventType() Type         { return TypeInvitationRevoked }

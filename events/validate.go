@@ -16,6 +16,7 @@ const (
 	MaxAddress       = 320 // 64 before the @, 255 after it (RFC 5321, section 4.5.3.1)
 	MaxRole          = 64
 	MaxNameRunes     = 200
+	MaxNoteRunes     = 500
 	MaxLocale        = 35 // what RFC 5646, section 4.4.1, asks a buffer to hold
 	MaxMetadata      = 20 // entries
 	MaxMetadataKey   = 40
@@ -97,13 +98,16 @@ func (c *checker) required(location, value string, limit int) {
 }
 
 // name wants clean text of at most MaxNameRunes code points.
-func (c *checker) name(location, value string) {
-	// The first comparison spares short names the counting.
-	if len(value) > MaxNameRunes && utf8.RuneCountInString(value) > MaxNameRunes {
-		c.fail(location, fmt.Sprintf("is longer than %d characters", MaxNameRunes))
+func (c *checker) name(location, value string) { c.runes(location, value, MaxNameRunes) }
+
+// runes wants clean text of at most limit code points.
+func (c *checker) runes(location, value string, limit int) {
+	// The first comparison spares short texts the counting.
+	if len(value) > limit && utf8.RuneCountInString(value) > limit {
+		c.fail(location, fmt.Sprintf("is longer than %d characters", limit))
 		return
 	}
-	c.text(location, value, utf8.UTFMax*MaxNameRunes)
+	c.text(location, value, utf8.UTFMax*limit)
 }
 
 func textComplaint(value string, limit int) string {
@@ -257,6 +261,7 @@ func (e InvitationRequested) Validate() error {
 	c.duration("expires_in", e.ExpiresIn)
 	c.metadata(e.Metadata)
 	c.text("redirect_url", e.RedirectURL, MaxRedirectURL)
+	c.runes("note", e.Note, MaxNoteRunes)
 	if e.Invitation != "" {
 		e.validateRecord(&c)
 	}
@@ -363,6 +368,23 @@ func (e InvitationAcceptRefused) Validate() error {
 	var c checker
 	c.invitation("invitation", e.Invitation)
 	c.required("reason", e.Reason, MaxText)
+	return c.err()
+}
+
+// Validate implements Data.
+func (e InvitationRenewalAsked) Validate() error {
+	var c checker
+	c.invitation("invitation", e.Invitation)
+	return c.err()
+}
+
+// Validate implements Data.
+func (e InvitationNoticed) Validate() error {
+	var c checker
+	c.invitation("invitation", e.Invitation)
+	c.oneOf("about", e.About, NoticeAccepted, NoticeDeclined, NoticeBounced, NoticeRenewal)
+	c.required("message_id", e.MessageID, MaxText)
+	c.text("provider_message_id", e.ProviderMessageID, MaxText)
 	return c.err()
 }
 

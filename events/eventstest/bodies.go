@@ -7,9 +7,9 @@ var bodies = map[events.Type]func() events.Data{
 	events.TypeInvitationRequested: func() events.Data {
 		return &events.InvitationRequested{
 			Organization: Organization, Email: Email, Role: Role, Inviter: Inviter, Name: Name, Locale: "de-AT",
-			ExpiresIn: "168h", Metadata: metadata(), RedirectURL: RedirectURL, SendAnyway: true,
+			ExpiresIn: "168h", Metadata: metadata(), RedirectURL: RedirectURL, SendAnyway: true, Note: Note,
 			Invitation: Invitation, Person: Person, InviterPerson: InviterPerson, InviterName: InviterName,
-			ExpiresAt: Deadline, App: App, Request: "order-4711", Replaces: ended,
+			ExpiresAt: Deadline, App: App, Request: "order-4711", Replaces: ended, Renewal: true,
 		}
 	},
 	events.TypeInvitationRejected: func() events.Data {
@@ -54,6 +54,15 @@ var bodies = map[events.Type]func() events.Data{
 	},
 	events.TypeInvitationAcceptRefused: func() events.Data {
 		return &events.InvitationAcceptRefused{Invitation: Invitation, Reason: events.RefusedAuthority, Final: true}
+	},
+	events.TypeInvitationRenewalAsked: func() events.Data {
+		return &events.InvitationRenewalAsked{Invitation: Invitation, Renewed: true}
+	},
+	events.TypeInvitationNoticed: func() events.Data {
+		return &events.InvitationNoticed{
+			Invitation: Invitation, About: events.NoticeAccepted, Intent: 44,
+			MessageID: messageID, ProviderMessageID: providerMessageID,
+		}
 	},
 	events.TypeInvitationAccepted: func() events.Data {
 		return &events.InvitationAccepted{

@@ -23,6 +23,7 @@ const (
 	Inviter       = "owner@example.org"
 	InviterName   = "Olu Owner"
 	Role          = "member"
+	Note          = "Looking forward to working with you."
 	RedirectURL   = "https://app.example.org/welcome?from=usher&plan=team"
 )
 
@@ -69,7 +70,7 @@ func subject(data events.Data) string {
 // source is who publishes a type; where it is more than one, the more usual.
 func source(t events.Type) string {
 	switch t {
-	case events.TypeInvitationSent, events.TypeInvitationReminded:
+	case events.TypeInvitationSent, events.TypeInvitationReminded, events.TypeInvitationNoticed:
 		return "/usher/mailer"
 	case events.TypeInvitationExpired, events.TypeMembershipProvisioned:
 		return "/usher/acceptance"
@@ -92,7 +93,7 @@ func asRequest(e *events.Event) {
 	r := e.Data.(*events.InvitationRequested)
 	e.Data = &events.InvitationRequested{
 		Organization: r.Organization, Email: r.Email, Role: r.Role, Inviter: r.Inviter, Name: r.Name, Locale: r.Locale,
-		ExpiresIn: r.ExpiresIn, Metadata: r.Metadata, RedirectURL: r.RedirectURL, SendAnyway: r.SendAnyway,
+		ExpiresIn: r.ExpiresIn, Metadata: r.Metadata, RedirectURL: r.RedirectURL, SendAnyway: r.SendAnyway, Note: r.Note,
 	}
 	e.ID, e.Source, e.Subject = "order-4711", "/"+App, ""
 	e.CorrelationID, e.CausationID = "", ""

@@ -154,6 +154,9 @@ func (a *Admission) check(ctx context.Context, r Request) (*draft, error) {
 	if err := redirect(data.RedirectURL, org.Policy.RedirectHosts); err != nil {
 		return nil, err
 	}
+	if data.Note != "" && !org.Policy.PersonalNotes {
+		return nil, problem.Fields(events.FieldError{Location: "note", Message: "is not allowed in this organization"})
+	}
 	ttl, err := a.ttl(data.ExpiresIn, org)
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 
 // encodingVersion stands before every encoded record. Another layout has another number; records of a number that is not
 // known are made again from the ledger.
-const encodingVersion = 1
+const encodingVersion = 2
 
 // ErrEncoding is returned by Decode for what Encode did not write.
 var ErrEncoding = errors.New("invitation: not an encoded record")
@@ -79,12 +79,13 @@ func (c *codec) request(q *events.InvitationRequested, of *Record) {
 	c.like(&q.Invitation, of.ID)
 	for _, field := range [...]*string{
 		&q.Email, &q.Role, &q.Inviter, &q.Name, &q.Locale, &q.ExpiresIn, &q.RedirectURL,
-		&q.Person, &q.InviterPerson, &q.InviterName, &q.App, &q.Request, &q.Replaces,
+		&q.Person, &q.InviterPerson, &q.InviterName, &q.App, &q.Request, &q.Replaces, &q.Note,
 	} {
 		c.text(field)
 	}
 	c.texts(&q.Metadata)
 	c.flag(&q.SendAnyway)
+	c.flag(&q.Renewal)
 	c.instant(&q.ExpiresAt)
 }
 

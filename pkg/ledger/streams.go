@@ -20,6 +20,7 @@ const (
 	BucketOrganizations = "organizations"
 	BucketAPIKeys       = "apikeys"
 	BucketSuppressions  = "suppressions"
+	BucketPreferences   = "preferences"
 )
 
 const (
@@ -68,7 +69,7 @@ func (l *Ledger) provision(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, name := range []string{BucketOrganizations, BucketAPIKeys, BucketSuppressions} {
+	for _, name := range []string{BucketOrganizations, BucketAPIKeys, BucketSuppressions, BucketPreferences} {
 		if err := l.provisionBucket(ctx, name); err != nil {
 			return err
 		}

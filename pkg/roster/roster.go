@@ -23,8 +23,14 @@ type Organization struct {
 	// ID is its short name, as in subjects.
 	ID string `json:"id"`
 	// Name is how people call it.
-	Name      string    `json:"name"`
+	Name string `json:"name"`
+	// Locale is the BCP 47 language its invitees are written to in, unless an invitation says another; empty for theirs.
+	Locale string `json:"locale,omitempty"`
+	// Contact is whom to ask when something does not work: an address or a sentence, shown to members and invitees.
+	Contact   string    `json:"contact,omitempty"`
 	Policy    Policy    `json:"policy"`
+	Branding  Branding  `json:"branding,omitzero"`
+	Texts     Texts     `json:"texts,omitzero"`
 	CreatedAt time.Time `json:"created_at"`
 
 	revision uint64
@@ -41,6 +47,28 @@ type Policy struct {
 	// InviterLostAuthority is what happens to an acceptance whose inviter may no longer grant the role: "block", or
 	// "lower" to the inviter's own role; empty for the instance's default.
 	InviterLostAuthority string `json:"inviter_lost_authority,omitempty"`
+	// PersonalNotes allows inviters to say something of their own in the mail.
+	PersonalNotes bool `json:"personal_notes,omitempty"`
+	// SelfServiceRenewal lets whoever holds the link of an expired invitation have a new one mailed to the same address.
+	SelfServiceRenewal bool `json:"self_service_renewal,omitempty"`
+	// ReplyToInviter makes answers to the mail go to the inviter.
+	ReplyToInviter bool `json:"reply_to_inviter,omitempty"`
+}
+
+// Branding is how mails and pages of an organization look.
+type Branding struct {
+	// Logo names the picture in the bucket of logos; empty for none.
+	Logo string `json:"logo,omitempty"`
+	// Accent is the colour of buttons, like "#1a5fb4"; empty for Usher's own.
+	Accent string `json:"accent,omitempty"`
+}
+
+// Texts are an organization's own words in its invitation mails; empty where Usher's do. The only placeholders are
+// {organization}, {inviter} and {role}.
+type Texts struct {
+	Subject string `json:"subject,omitempty"`
+	Intro   string `json:"intro,omitempty"`
+	Button  string `json:"button,omitempty"`
 }
 
 // Member is what the roster keeps of a membership.

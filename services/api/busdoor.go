@@ -35,7 +35,7 @@ func (s *Service) requested(ctx context.Context, m *bus.Received) error {
 	}
 	id := events.DerivedInvitationID("bus", app, eventID)
 	data := *asked
-	data.App, data.Request, data.Replaces = app, eventID, ""
+	data.App, data.Request, data.Replaces, data.Renewal = app, eventID, "", false
 	record, err := s.admission.Admit(ctx, admission.Request{InvitationRequested: data, ID: id, Source: source, Causation: eventID})
 	if err == nil {
 		s.Views.Learn(ctx, record)

@@ -35,6 +35,7 @@ type invite struct {
 	ExpiresIn   string            `json:"expires_in,omitempty" doc:"How long the invitation stays open: 5m to 8760h." example:"168h"`
 	Metadata    map[string]string `json:"metadata,omitempty" doc:"Handed on to the membership untouched."`
 	RedirectURL string            `json:"redirect_url,omitempty" doc:"Where the invitee goes after joining; the organization's policy must list its host."`
+	Note        string            `json:"note,omitempty" doc:"What the inviter says in the mail: one paragraph of at most 500 characters, where the organization allows it."`
 	SendAnyway  bool              `json:"send_anyway,omitempty" doc:"Invite although the address bounced, complained or unsubscribed."`
 }
 
@@ -47,7 +48,7 @@ type row struct {
 func (i invite) requested(org string) events.InvitationRequested {
 	return events.InvitationRequested{
 		Organization: org, Email: i.Email, Role: i.Role, Name: i.Name, Inviter: i.Inviter, Locale: i.Locale, ExpiresIn: i.ExpiresIn,
-		Metadata: i.Metadata, RedirectURL: i.RedirectURL, SendAnyway: i.SendAnyway,
+		Metadata: i.Metadata, RedirectURL: i.RedirectURL, SendAnyway: i.SendAnyway, Note: i.Note,
 	}
 }
 

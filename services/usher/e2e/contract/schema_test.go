@@ -27,6 +27,7 @@ const (
 // rules say what the Go types cannot: how long, which form. They are keyed by the JSON name, which means the same in every
 // event; where one event differs, by type and name. A field without a rule stops the generator: give it one.
 var rules = map[string]func(*jsonschema.Schema){
+	"about":               oneOf(events.NoticeAccepted, events.NoticeDeclined, events.NoticeBounced, events.NoticeRenewal),
 	"app":                 pattern(patternShortName),
 	"by":                  longest(events.MaxText),
 	"code":                least(0),
@@ -48,6 +49,7 @@ var rules = map[string]func(*jsonschema.Schema){
 	"message_id":          between(1, events.MaxText),
 	"metadata":            metadata,
 	"name":                longest(events.MaxNameRunes),
+	"note":                longest(events.MaxNoteRunes),
 	"number":              least(1),
 	"occurred_at":         anything,
 	"organization":        pattern(patternShortName),
@@ -58,6 +60,8 @@ var rules = map[string]func(*jsonschema.Schema){
 	"purpose":             oneOf(events.PurposeInvitation, events.PurposeResend),
 	"reason":              longest(events.MaxText),
 	"redirect_url":        longest(events.MaxRedirectURL),
+	"renewal":             anything,
+	"renewed":             anything,
 	"replaces":            pattern(patternInvitation),
 	"request":             longest(events.MaxText),
 	"role":                between(1, events.MaxRole),
