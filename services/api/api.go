@@ -17,6 +17,7 @@ import (
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/pkg/redeem"
+	"github.com/usherhq/usher/services/api/signin"
 )
 
 // source is the CloudEvents source of what this service publishes.
@@ -29,6 +30,7 @@ type Service struct {
 	probes    *platform.Probes
 	admission *admission.Admission
 	redeemer  *redeem.Redeemer
+	signIn    *signin.SignIn
 	tracer    trace.Tracer
 	outbox    http.Handler
 	listener  net.Listener
@@ -49,6 +51,11 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 		Ledger: p.Ledger, Roster: p.Roster, Keys: p.Keys, Links: p.Links, Redis: p.Redis, Authority: p.Settings.Authority,
 		Learned: func(ctx context.Context, r invitation.Record) { p.Views.Learn(ctx, r) },
 	}
+	s.signIn = signin.New(signin.Options{
+		Issuer: p.Settings.OIDCIssuer, ClientID: p.Settings.OIDCClientID, ClientSecret: p.Settings.OIDCClientSecret,
+		PublicURL: p.Settings.PublicURL, Development: p.Settings.Development(), Demo: s.demoPeople,
+		Store: p.Redis.Sessions(), Logger: p.Logger, Clock: p.Clock,
+	})
 	s.openBusDoor()
 	if s.listener, err = net.Listen("tcp", p.Settings.HTTPAddr); err != nil {
 		return nil, fmt.Errorf("api: %w", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/services/api/docs"
 	"github.com/usherhq/usher/services/api/pages"
+	"github.com/usherhq/usher/services/api/web"
 )
 
 // routes is every route there is.
@@ -27,6 +28,14 @@ func (s *Service) routes() http.Handler {
 	mux.Handle("/join", invitee)
 	mux.Handle("/unsubscribe/{token}", invitee)
 	mux.Handle("/assets/", invitee)
+
+	mux.Handle(web.Path, web.Handler())
+	if s.signIn.Enabled() {
+		front := s.signIn.Sessions(s.signIn)
+		mux.Handle("/signin", front)
+		mux.Handle("/signin/", front)
+		mux.Handle("/signout", front)
+	}
 
 	mux.HandleFunc("POST /webhooks/mailgun", s.mailgunWebhook)
 
