@@ -37,6 +37,11 @@ func idempotencyKey(scope, key string) string {
 // usher:webhook:<hash of the provider's token> → the nonce of whoever saw it first. Lives as long as the caller says.
 func webhookKey(token string) string { return "usher:webhook:" + digest(token) }
 
+// usher:limit:<hash of what is limited>:<number of the window> → how often in that window. Lives for two windows.
+func limitKey(what string, window int64) string {
+	return "usher:limit:" + digest(what) + ":" + strconv.FormatInt(window, 10)
+}
+
 // The views of one organization. They live for good, and are made again by a rebuild.
 type viewKeys struct{ prefix string }
 
