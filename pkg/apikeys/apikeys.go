@@ -157,6 +157,14 @@ func (k *Keys) Exists(id string) bool {
 	return ok
 }
 
+// Get gives the key of that id, while it works.
+func (k *Keys) Get(id string) (Key, bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	hash, ok := k.byID[id]
+	return k.byHash[hash], ok
+}
+
 // List gives all keys, oldest first.
 func (k *Keys) List() []Key {
 	k.mu.RLock()

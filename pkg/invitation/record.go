@@ -105,6 +105,12 @@ type Record struct {
 	// Provisioned is true once the membership exists, Refused once it was refused for good.
 	Provisioned bool `json:"prov,omitempty"`
 	Refused     bool `json:"ref,omitempty"`
+
+	// RenewalAskedAt is when the invitee last asked for a new link, after the deadline; said at sequence RenewalSeq.
+	// Renewed is true where the answer was a new invitation, and not a word to the inviter.
+	RenewalAskedAt time.Time `json:"renat,omitzero"`
+	RenewalSeq     uint64    `json:"renseq,omitempty"`
+	Renewed        bool      `json:"renewed,omitempty"`
 }
 
 // Apply adds one event that was stored at that sequence and instant. Instants are the event's own, so that whoever published
@@ -154,8 +160,16 @@ func (r *Record) Apply(e events.Event, sequence uint64, stored time.Time) {
 		if d.Final {
 			r.Refused, r.Reason = true, d.Reason
 		}
+	case *events.InvitationRenewalAsked:
+		r.renewal(sequence, stored, d.Renewed)
 	case *events.MembershipProvisioned:
 		r.Provisioned = true
+	}
+}
+
+func (r *Record) renewal(sequence uint64, at time.Time, renewed bool) {
+	if sequence >= r.RenewalSeq {
+		r.RenewalAskedAt, r.RenewalSeq, r.Renewed = at, sequence, renewed
 	}
 }
 
@@ -205,6 +219,9 @@ func (r *Record) Merge(o Record) {
 		r.AcceptedBy = o.AcceptedBy
 	}
 	r.Provisioned = r.Provisioned || o.Provisioned
+	if o.RenewalSeq > 0 {
+		r.renewal(o.RenewalSeq, o.RenewalAskedAt, o.Renewed)
+	}
 }
 
 // StatusAt is where the invitation stands at that instant: past its deadline it is expired whether or not that was

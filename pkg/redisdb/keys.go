@@ -45,6 +45,11 @@ func sessionKey(token string) string {
 	return "usher:session:" + hex.EncodeToString(sum[:])
 }
 
+// usher:limit:<hash of what is limited>:<number of the window> → how often in that window. Lives for two windows.
+func limitKey(what string, window int64) string {
+	return "usher:limit:" + digest(what) + ":" + strconv.FormatInt(window, 10)
+}
+
 // The views of one organization. They live for good, and are made again by a rebuild.
 type viewKeys struct{ prefix string }
 

@@ -49,6 +49,7 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 	s.admission = &admission.Admission{Ledger: p.Ledger, Roster: p.Roster, Suppressions: p.Suppressions, Keys: p.Keys, TTL: p.Settings.TTL}
 	s.redeemer = &redeem.Redeemer{
 		Ledger: p.Ledger, Roster: p.Roster, Keys: p.Keys, Links: p.Links, Redis: p.Redis, Authority: p.Settings.Authority,
+		Admission: s.admission,
 		Learned: func(ctx context.Context, r invitation.Record) { p.Views.Learn(ctx, r) },
 	}
 	s.signIn = signin.New(signin.Options{

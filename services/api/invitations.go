@@ -275,7 +275,7 @@ func (s *Service) show(ctx context.Context, in *idInput) (*invitationOutput, err
 
 // complete adds what the deciding facts leave out: delivery, and what became of the acceptance.
 func (s *Service) complete(ctx context.Context, record *invitation.Record) error {
-	facts, err := s.Ledger.Facts(ctx, record.Organization, record.ID, "delivery.*", events.FactRefused)
+	facts, err := s.Ledger.Facts(ctx, record.Organization, record.ID, "delivery.*", events.FactRefused, events.FactRenewal)
 	if err != nil {
 		return err
 	}

@@ -23,9 +23,11 @@ func (s *Service) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.operations(mux)
 
-	invitee := pages.New(pages.Options{Redeemer: s.redeemer, Unsubscriber: s, Members: s.Roster, PublicURL: s.Settings.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now})
+	invitee := pages.New(pages.Options{Redeemer: s.redeemer, Mailbox: s.redeemer, Unsubscriber: s, Members: s.Roster, PublicURL: s.Settings.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now})
 	mux.Handle("/i/{token}", invitee)
 	mux.Handle("/join", invitee)
+	mux.Handle("/invitations", invitee)
+	mux.Handle("/invitations/{id}", invitee)
 	mux.Handle("/unsubscribe/{token}", invitee)
 	mux.Handle("/assets/", invitee)
 
@@ -79,6 +81,7 @@ func (s *Service) operations(outer *http.ServeMux) {
 	register(api, http.MethodPost, "/v1/links/lookup", "See what a link is about", s.lookup, 200, 404, 410)
 	register(api, http.MethodPost, "/v1/links/accept", "Accept an invitation", s.acceptLink, 200, 404, 409, 410, 422)
 	register(api, http.MethodPost, "/v1/links/decline", "Decline an invitation", s.declineLink, 200, 404, 410)
+	register(api, http.MethodPost, "/v1/links/renew", "Ask for a new link in place of an expired one", s.renewLink, 202, 404, 409, 410, 429)
 	describeBulk(api)
 
 	outer.Handle("/v1/links/", s.taken(mux)) // the token is the right
