@@ -28,8 +28,14 @@ const (
 // usher:token:<SHA-256 of the token> → "<org> <invitation>". Lives until a day after the deadline.
 func tokenKey(hash [sha256.Size]byte) string { return "usher:token:" + hex.EncodeToString(hash[:]) }
 
-// usher:claim:{<org>}:<invitation> → "<nanoseconds> <intent> <owner>". Lives for claimLife, or until released.
-func claimKey(i Intent) string { return "usher:claim:{" + i.Organization + "}:" + i.Invitation }
+// usher:claim:{<org>}:<invitation> → "<nanoseconds> <intent> <owner>", and the same for a notice under
+// usher:notice:{<org>}:<invitation>:<intent>. Lives for claimLife, or until released.
+func claimKey(i Intent) string {
+	if i.Notice {
+		return "usher:notice:{" + i.Organization + "}:" + i.Invitation + ":" + strconv.FormatUint(i.Sequence, 10)
+	}
+	return "usher:claim:{" + i.Organization + "}:" + i.Invitation
+}
 
 // usher:idempotency:<hash of scope and key> → the lease or the answer. Lives for leaseLife, then for answerLife.
 func idempotencyKey(scope, key string) string {
