@@ -15,6 +15,7 @@ import (
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/services/api/docs"
 	"github.com/usherhq/usher/services/api/pages"
+	"github.com/usherhq/usher/services/api/signin"
 	"github.com/usherhq/usher/services/api/web"
 )
 
@@ -23,11 +24,16 @@ func (s *Service) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.operations(mux)
 
-	invitee := pages.New(pages.Options{Redeemer: s.redeemer, Mailbox: s.redeemer, Unsubscriber: s, Members: s.Roster, PublicURL: s.Settings.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now})
+	invitee := pages.New(pages.Options{
+		Redeemer: s.redeemer, Mailbox: s.redeemer, Unsubscriber: s, Members: s.Roster,
+		SignIn: invitees{s.signIn}, RequireSignIn: s.Settings.OIDCIssuer != "",
+		PublicURL: s.Settings.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now,
+	})
+	signedIn := s.signIn.Sessions(invitee)
 	mux.Handle("/i/{token}", invitee)
-	mux.Handle("/join", invitee)
-	mux.Handle("/invitations", invitee)
-	mux.Handle("/invitations/{id}", invitee)
+	mux.Handle("/join", signedIn)
+	mux.Handle("/invitations", signedIn)
+	mux.Handle("/invitations/{id}", signedIn)
 	mux.Handle("/unsubscribe/{token}", invitee)
 	mux.Handle("/assets/", invitee)
 
@@ -56,6 +62,15 @@ func (s *Service) routes() http.Handler {
 		mux.Handle("/outbox/", s.outbox)
 	}
 	return s.outer(mux)
+}
+
+// invitees is signing in as the invitee's pages want it.
+type invitees struct{ *signin.SignIn }
+
+// Person implements pages.SignIn.
+func (i invitees) Person(r *http.Request) (pages.Person, bool) {
+	p, ok := i.SignIn.Person(r)
+	return pages.Person(p), ok
 }
 
 // operations registers what stands in the OpenAPI document.
