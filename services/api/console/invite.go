@@ -103,17 +103,17 @@ func (c *Console) showInvite(w http.ResponseWriter, r *http.Request, v visit, p 
 		m, _ := c.Roster.Member(row.Org, v.person)
 		row.Roles = c.grantable(m.Role)
 	}
-	p.Expires = expiries(v.org, r.PostFormValue("expires"))
+	p.Expires = c.expiries(v.org, r.PostFormValue("expires"))
 	return c.render(w, http.StatusOK, "invite", p)
 }
 
 // expiries are the times to answer that the form offers.
-func expiries(org roster.Organization, chosen string) []choice {
-	usual := "Usual time"
+func (c *Console) expiries(org roster.Organization, chosen string) []choice {
+	usual := c.TTL
 	if ttl, err := time.ParseDuration(org.Policy.InvitationTTL); err == nil {
-		usual += " (" + days(ttl) + ")"
+		usual = ttl
 	}
-	choices := []choice{{Value: "", Text: usual}}
+	choices := []choice{{Value: "", Text: days(usual) + ", as usual"}}
 	for _, ttl := range []time.Duration{24 * time.Hour, 3 * 24 * time.Hour, 7 * 24 * time.Hour, 14 * 24 * time.Hour, 30 * 24 * time.Hour} {
 		choices = append(choices, choice{Value: ttl.String(), Text: days(ttl)})
 	}
