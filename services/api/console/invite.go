@@ -295,19 +295,19 @@ func (c *Console) check(w http.ResponseWriter, r *http.Request, v visit) error {
 	if err := r.ParseForm(); err != nil {
 		return problem.New(problem.Malformed, "The form did not arrive whole.")
 	}
-	p := &invitePage{frame: c.frame(r, v, "Invite people")}
-	for _, row := range rowsOf(r, v.org.ID) {
-		if row.Email != "" {
-			if err := c.Desk.Check(r.Context(), c.asked(r, row, "")); err != nil {
-				row.Fault, row.Hint = rowFault(err)
-			} else if c.isInvited(r, row) {
-				row.Fault, row.Hint = rowFault(problem.New(problem.AlreadyInvited, ""))
-			}
-		}
-		p.Rows = []inviteRow{row}
-		break
+	rows := rowsOf(r, v.org.ID)
+	if len(rows) == 0 {
+		return problem.New(problem.Malformed, "There is no row to judge.")
 	}
-	return templates.Fragment(w, http.StatusOK, "invite", "verdict", p.Rows[0])
+	row := rows[0]
+	if row.Email != "" {
+		if err := c.Desk.Check(r.Context(), c.asked(r, row, "")); err != nil {
+			row.Fault, row.Hint = rowFault(err)
+		} else if c.isInvited(r, row) {
+			row.Fault, row.Hint = rowFault(problem.New(problem.AlreadyInvited, ""))
+		}
+	}
+	return templates.Fragment(w, http.StatusOK, "invite", "verdict", row)
 }
 
 // isInvited reports whether an invitation of the row's address is open, as far as the lists know.

@@ -468,7 +468,7 @@ func TestPagesStayRightWhileRowsArrive(t *testing.T) {
 // listen reads the names of the events of a live view, until it ends.
 func listen(t *testing.T, p *harness.Person, path string) (events chan string, stop func()) {
 	t.Helper()
-	answer := p.Stream(path)
+	answer := p.Stream(path) //nolint:bodyclose // the caller closes it by stop
 	require.Equal(t, "text/event-stream", answer.Header.Get("Content-Type"))
 	events = make(chan string, 100)
 	go func() {
