@@ -37,6 +37,8 @@ func (s *Service) routes() http.Handler {
 		mux.Handle("/signin", front)
 		mux.Handle("/signin/", front)
 		mux.Handle("/signout", front)
+		mux.Handle("/console", s.signIn.Sessions(s.console))
+		mux.Handle("/console/", s.signIn.Sessions(s.console))
 	}
 
 	mux.HandleFunc("POST /webhooks/mailgun", s.mailgunWebhook)
