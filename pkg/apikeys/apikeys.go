@@ -157,12 +157,12 @@ func (k *Keys) Exists(id string) bool {
 	return ok
 }
 
-// Get gives the key of that id, while it works.
-func (k *Keys) Get(id string) (Key, bool) {
+// Find gives the key of that id, false where it does not work any more.
+func (k *Keys) Find(id string) (Key, bool) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	hash, ok := k.byID[id]
-	return k.byHash[hash], ok
+	key, ok := k.byHash[k.byID[id]]
+	return key, ok
 }
 
 // List gives all keys, oldest first.

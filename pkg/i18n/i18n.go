@@ -124,5 +124,14 @@ func (l *Localizer) Date(at time.Time) string { return l.locale.FmtDateLong(at) 
 
 // Moment is a day and a time of day with its zone.
 func (l *Localizer) Moment(at time.Time) string {
-	return strings.Join([]string{l.Date(at), l.locale.FmtTimeShort(at), at.Format("MST")}, " ")
+	return l.Date(at) + " " + l.timeOfDay(at) + " " + at.Format("MST")
+}
+
+// timeOfDay is the hour and minute. The Korean of the locale data has "AM" and "PM", which nobody writes.
+func (l *Localizer) timeOfDay(at time.Time) string {
+	text := l.locale.FmtTimeShort(at)
+	if l.tag == language.Korean {
+		return strings.NewReplacer("AM", "오전", "PM", "오후").Replace(text)
+	}
+	return text
 }

@@ -58,6 +58,8 @@ func (c *codec) record(r *Record) {
 	c.number(&r.Requested)
 	c.instant(&r.RequestedAt)
 	c.like(&r.Correlation, r.ID)
+	c.text(&r.TraceParent)
+	c.text(&r.TraceState)
 	c.instant(&r.Deadline)
 	c.number(&r.DeadlineSeq)
 	c.count(&r.Generation)

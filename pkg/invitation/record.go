@@ -81,6 +81,9 @@ type Record struct {
 	RequestedAt time.Time `json:"at,omitzero"`
 	// Correlation is the correlation id all events of the invitation share.
 	Correlation string `json:"corr,omitempty"`
+	// TraceParent and TraceState are the trace that the invitation began in (W3C Trace Context); empty where none was kept.
+	TraceParent string `json:"tp,omitempty"`
+	TraceState  string `json:"ts,omitempty"`
 
 	// Deadline is the newest deadline, said at sequence DeadlineSeq; Generation the link generation that came with it.
 	Deadline    time.Time `json:"exp,omitzero"`
@@ -126,6 +129,7 @@ func (r *Record) Apply(e events.Event, sequence uint64, stored time.Time) {
 	switch d := e.Data.(type) {
 	case *events.InvitationRequested:
 		r.Request, r.Requested, r.RequestedAt = d, sequence, stored
+		r.TraceParent, r.TraceState = e.TraceParent, e.TraceState
 		r.deadline(sequence, d.ExpiresAt, firstGeneration)
 		r.mail(sequence, Queued)
 	case *events.InvitationResendRequested:
@@ -204,6 +208,7 @@ func (r *Record) Merge(o Record) {
 	}
 	if r.Request == nil {
 		r.Request, r.Requested, r.RequestedAt = o.Request, o.Requested, o.RequestedAt
+		r.TraceParent, r.TraceState = o.TraceParent, o.TraceState
 	}
 	if o.DeadlineSeq > 0 {
 		r.deadline(o.DeadlineSeq, o.Deadline, o.Generation)

@@ -30,6 +30,7 @@ const (
 	Ended               Code = "ended"                  // the invitation has ended
 	LastOwner           Code = "last-owner"             // the organization would be left without an owner
 	Conflict            Code = "conflict"               // somebody else changed it at the same time
+	WrongState          Code = "wrong-state"            // what was asked is not possible as things stand
 	KeyReused           Code = "idempotency-key-reused" // the same Idempotency-Key with another body
 	KeyInUse            Code = "idempotency-key-in-use" // the first request with this Idempotency-Key still runs
 	Expired             Code = "expired"                // the link's deadline has passed
@@ -69,6 +70,7 @@ var kinds = map[Code]kind{
 	Ended:               {http.StatusConflict, "The invitation has ended"},
 	LastOwner:           {http.StatusConflict, "An organization needs an owner"},
 	Conflict:            {http.StatusConflict, "Changed by somebody else meanwhile"},
+	WrongState:          {http.StatusConflict, "Not possible as things stand"},
 	KeyReused:           {http.StatusUnprocessableEntity, "The Idempotency-Key was used for another request"},
 	KeyInUse:            {http.StatusConflict, "The first request with this Idempotency-Key is still running"},
 	Expired:             {http.StatusGone, "The invitation has expired"},
@@ -83,7 +85,7 @@ var kinds = map[Code]kind{
 	RoleGone:            {http.StatusConflict, "The role no longer exists"},
 	MethodNotAllowed:    {http.StatusMethodNotAllowed, "Another method is needed"},
 	TooLarge:            {http.StatusRequestEntityTooLarge, "The request is too large"},
-	MediaType:           {http.StatusUnsupportedMediaType, "The request must be JSON"},
+	MediaType:           {http.StatusUnsupportedMediaType, "The body is of a kind that is not taken"},
 	NotNow:              {http.StatusServiceUnavailable, "Not now"},
 }
 

@@ -385,6 +385,9 @@ func (r *Redeemer) end(ctx context.Context, record *invitation.Record, fact stri
 // the same write. won is false where another outcome was first. Either way record says afterwards how it ended.
 func End(ctx context.Context, l *ledger.Ledger, record *invitation.Record, fact string, e events.Event) (won bool, err error) {
 	e.ID, e.Type, e.Subject, e.Time, e.CorrelationID = events.NewEventID(), e.Data.EventType(), record.ID, l.Now(), record.ID
+	e.TraceParent, e.TraceState = record.TraceParent, record.TraceState
+	ctx, done := telemetry.Join(ctx, &e, fact)
+	defer done()
 	telemetry.Inject(ctx, &e)
 	m, err := ledger.Fact(events.InvitationSubject(record.Organization, record.ID, fact), e)
 	if err != nil {

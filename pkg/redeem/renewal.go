@@ -139,7 +139,7 @@ func (r *Redeemer) renewal(old invitation.Record, org roster.Organization) (admi
 	}
 	request := admission.Request{Source: source, ID: renewalID(old), Causation: old.ID}
 	if asked.InviterPerson == "" {
-		key, ok := r.Keys.Get(asked.Inviter)
+		key, ok := r.Keys.Find(asked.Inviter)
 		if !ok {
 			return request, false
 		}

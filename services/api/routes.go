@@ -15,6 +15,7 @@ import (
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/services/api/docs"
 	"github.com/usherhq/usher/services/api/pages"
+	"github.com/usherhq/usher/services/api/web"
 )
 
 // routes is every route there is.
@@ -29,6 +30,16 @@ func (s *Service) routes() http.Handler {
 	mux.Handle("/invitations/{id}", invitee)
 	mux.Handle("/unsubscribe/{token}", invitee)
 	mux.Handle("/assets/", invitee)
+
+	mux.Handle(web.Path, web.Handler())
+	if s.signIn.Enabled() {
+		front := s.signIn.Sessions(s.signIn)
+		mux.Handle("/signin", front)
+		mux.Handle("/signin/", front)
+		mux.Handle("/signout", front)
+		mux.Handle("/console", s.signIn.Sessions(s.console))
+		mux.Handle("/console/", s.signIn.Sessions(s.console))
+	}
 
 	mux.HandleFunc("POST /webhooks/mailgun", s.mailgunWebhook)
 
@@ -73,9 +84,20 @@ func (s *Service) operations(outer *http.ServeMux) {
 	register(api, http.MethodPost, "/v1/links/accept", "Accept an invitation", s.acceptLink, 200, 404, 409, 410, 422)
 	register(api, http.MethodPost, "/v1/links/decline", "Decline an invitation", s.declineLink, 200, 404, 410)
 	register(api, http.MethodPost, "/v1/links/renew", "Ask for a new link in place of an expired one", s.renewLink, 202, 404, 409, 410, 429)
+	register(api, http.MethodGet, "/v1/organizations/{org}/imports", "List imports, newest first", s.listImports, 200, 403, 404)
+	register(api, http.MethodGet, "/v1/imports/{id}", "Show an import and how far it got", s.showImport, 200, 404)
+	register(api, http.MethodGet, "/v1/imports/{id}/rows", "List an import's rows", s.importRows, 200, 404, 422)
+	register(api, http.MethodPost, "/v1/imports/{id}/start", "Invite the ready rows of an import", s.startImport, 200, 404, 409)
+	register(api, http.MethodPost, "/v1/imports/{id}/pause", "Stop an import for a while", s.pauseImport, 200, 404, 409)
+	register(api, http.MethodPost, "/v1/imports/{id}/resume", "Go on with an import", s.resumeImport, 200, 404, 409)
+	register(api, http.MethodPost, "/v1/imports/{id}/cancel", "End an import before its end", s.cancelImport, 200, 404, 409)
 	describeBulk(api)
+	describeImports(api)
+	mux.HandleFunc("POST "+uploadPath, s.uploadImport)
+	mux.HandleFunc("GET "+reportPath, s.importReport)
 
-	outer.Handle("/v1/links/", s.taken(mux)) // the token is the right
+	outer.Handle("/v1/links/", s.taken(mux))               // the token is the right
+	outer.Handle("POST "+uploadPath, s.authenticated(mux)) // neither JSON nor kept in memory; a repeat is known by the job's id
 	outer.Handle("/v1/", s.authenticated(s.idempotent(withURL(s.taken(mux)))))
 	outer.Handle("/openapi.json", mux)
 	outer.Handle("/openapi.yaml", mux)

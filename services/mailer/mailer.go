@@ -12,6 +12,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/bus"
 	"github.com/usherhq/usher/pkg/invitation"
+	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/services/mailer/mail"
 	"github.com/usherhq/usher/services/mailer/mailgun"
@@ -65,7 +66,7 @@ func New(p *platform.Platform, provider Provider) (*Service, error) {
 			Patience: invitation.MaxTTL,
 		}, handle)
 	}
-	subscribe("mailer", events.FactRequested, s.requested)
+	subscribe(ledger.ConsumerMailer, events.FactRequested, s.requested)
 	subscribe("mailer-resend", events.FactResend, s.resend)
 	subscribe("mailer-reminder", events.FactReminderDue, s.reminderDue)
 	return s, nil
