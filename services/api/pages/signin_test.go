@@ -84,7 +84,7 @@ func TestV023TheWrongAccountSeesBothAddressesAndAWayToSwitch(t *testing.T) {
 		require.Contains(t, p.says(), "Invited n•••@example.org Signed in as mallory@elsewhere.example")
 		require.NotContains(t, p.text, eventstest.Email, "theirs is masked")
 		action, _ := attribute(p.all("form")[0], "action")
-		require.Equal(t, "/signout?to=%2Fjoin", action)
+		require.Equal(t, "/signout?to=%2Fsignin%3Fto%3D%252Fjoin", action)
 		require.NotContains(t, p.says(), "Accept invitation")
 
 		if who == redeem.New { // a form from before

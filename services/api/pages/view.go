@@ -24,8 +24,9 @@ import (
 type view struct {
 	*i18n.Localizer
 	Base string
-	// Here is the address of this page, for links that look again.
-	Here string
+	// Here is the address of this page, for links that look again. Script is what looks again by itself; empty where nothing
+	// changes by itself.
+	Here, Script string
 
 	Organization, Inviter, Role string
 	// Contact is whom to ask when something does not work, as the organization says.
