@@ -15,7 +15,6 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/services/api/docs"
-	"github.com/usherhq/usher/services/api/pages"
 	"github.com/usherhq/usher/services/api/web"
 )
 
@@ -24,11 +23,11 @@ func (s *Service) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.operations(mux)
 
-	invitee := pages.New(pages.Options{Redeemer: s.redeemer, Mailbox: s.redeemer, Unsubscriber: s, Members: s.Roster, PublicURL: s.Settings.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now})
+	invitee := s.invitee()
 	mux.Handle("/i/{token}", invitee)
-	mux.Handle("/join", invitee)
-	mux.Handle("/invitations", invitee)
-	mux.Handle("/invitations/{id}", invitee)
+	for _, path := range []string{"/join", "/invitations", "/invitations/{id}"} {
+		mux.Handle(path, s.signIn.Sessions(invitee))
+	}
 	mux.Handle("/unsubscribe/{token}", invitee)
 	mux.Handle("/assets/", invitee)
 
