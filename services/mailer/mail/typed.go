@@ -82,8 +82,8 @@ func unlink(s string) string {
 }
 
 // joints are what holds links together: dots in all the forms in which programs take them for dots, and what parts the
-// scheme and the mailbox.
-const joints = ".:@\u3002\uff0e\uff61\uff1a\uff20"
+// scheme, the mailbox and the path.
+const joints = ".:@/\u3002\uff0e\uff61\uff1a\uff20"
 
 // isolated keeps a name that is written in the other direction from turning what stands around it.
 func isolated(name, dir string) string {
