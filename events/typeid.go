@@ -15,6 +15,7 @@ const (
 	PrefixInvitation = "inv"
 	PrefixEvent      = "evt"
 	PrefixKey        = "key"
+	PrefixImport     = "imp"
 )
 
 // ErrBadID is returned when a text is not an identifier of the wanted kind.
@@ -43,6 +44,9 @@ func NewEventID() string { return newID(PrefixEvent) }
 // NewKeyID makes an identifier for an API key: a TypeID over a UUIDv7.
 func NewKeyID() string { return newID(PrefixKey) }
 
+// NewImportID makes an identifier for a bulk job: a TypeID over a UUIDv7.
+func NewImportID() string { return newID(PrefixImport) }
+
 func newID(prefix string) string {
 	// NewV7 fails only when the system's random source does, which Go treats as fatal.
 	return FormatID(prefix, uuid.Must(uuid.NewV7()))
@@ -58,6 +62,11 @@ func DerivedInvitationID(scope string, parts ...string) string {
 // DerivedEventID is DerivedInvitationID for events: a worker that runs twice publishes the same event id.
 func DerivedEventID(scope string, parts ...string) string {
 	return FormatID(PrefixEvent, derivedUUID(scope, parts))
+}
+
+// DerivedImportID is DerivedInvitationID for bulk jobs: an upload that is sent again is the same job.
+func DerivedImportID(scope string, parts ...string) string {
+	return FormatID(PrefixImport, derivedUUID(scope, parts))
 }
 
 func derivedUUID(scope string, parts []string) uuid.UUID {
@@ -112,6 +121,12 @@ func ParseID(prefix, s string) (uuid.UUID, error) {
 	binary.BigEndian.PutUint64(u[:8], high)
 	binary.BigEndian.PutUint64(u[8:], low)
 	return u, nil
+}
+
+// IsImportID reports whether s is the identifier of a bulk job.
+func IsImportID(s string) bool {
+	_, err := ParseID(PrefixImport, s)
+	return err == nil
 }
 
 // IsInvitationID reports whether s is the identifier of an invitation.

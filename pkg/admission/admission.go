@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -67,6 +68,42 @@ func (a *Admission) Admit(ctx context.Context, r Request) (invitation.Record, er
 func (a *Admission) Check(ctx context.Context, r Request) error {
 	_, err := a.check(ctx, r)
 	return err
+}
+
+// CheckAll is Check for many at once, one answer a request, in order. It looks as well whether an invitation of the
+// address is open now; what it lets pass Admit may still refuse, when things have changed by then.
+func (a *Admission) CheckAll(ctx context.Context, requests []Request) []error {
+	answers := make([]error, len(requests))
+	at := map[string][]int{} // claim subject to the requests for it
+	for i, r := range requests {
+		d, err := a.check(ctx, r)
+		if err != nil {
+			answers[i] = err
+			continue
+		}
+		at[d.claim()] = append(at[d.claim()], i)
+	}
+	if len(at) == 0 {
+		return answers
+	}
+	open, err := a.Ledger.LastOf(ctx, events.StreamInvitations, slices.Collect(maps.Keys(at))...)
+	if err != nil {
+		for _, i := range slices.Concat(slices.Collect(maps.Values(at))...) {
+			answers[i] = err
+		}
+		return answers
+	}
+	for _, claim := range open {
+		timer, err := claim.Event()
+		due, ok := timer.Data.(*events.InvitationExpiryDue)
+		if err != nil || !ok || !a.Ledger.Now().Before(due.ExpiresAt) {
+			continue
+		}
+		for _, i := range at[claim.Subject] {
+			answers[i] = alreadyInvited(timer.Subject)
+		}
+	}
+	return answers
 }
 
 // AdmitAll is Admit for many at once: one verdict a request, in order. One refusal never touches the others.

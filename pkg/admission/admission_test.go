@@ -280,3 +280,26 @@ func TestTwoDoorsSeeOneAnothersInvitations(t *testing.T) {
 	_, err = d.Admit(t.Context(), overHTTP)
 	require.Equal(t, made.ID, problem.As(err).Other)
 }
+
+func TestACheckSaysWhatAdmitWouldSay(t *testing.T) {
+	d := setup(t)
+	made, err := d.Admit(t.Context(), request("open@example.org", "member", "owner@example.org"))
+	require.NoError(t, err)
+	requests := []admission.Request{
+		request("new@example.org", "member", "owner@example.org"),
+		request("Open@example.org", "member", "owner@example.org"),
+		request("member@example.org", "member", "owner@example.org"),
+		request("nothing", "member", "owner@example.org"),
+		request("two@example.org", "owner", "admin@example.org"),
+	}
+	answers := d.CheckAll(t.Context(), requests)
+	require.NoError(t, answers[0])
+	require.Equal(t, made.ID, problem.As(answers[1]).Other)
+	for i, v := range d.AdmitAll(t.Context(), requests) {
+		if v.Err != nil {
+			require.Equal(t, problem.As(v.Err).Code, problem.As(answers[i]).Code)
+		}
+	}
+	d.ahead.Store(int64(2 * time.Hour))
+	require.NoError(t, d.CheckAll(t.Context(), requests[1:2])[0], "an invitation that has ended stands in nobody's way")
+}

@@ -157,6 +157,14 @@ func (k *Keys) Exists(id string) bool {
 	return ok
 }
 
+// Find gives the key of that id, false where it does not work any more.
+func (k *Keys) Find(id string) (Key, bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	key, ok := k.byHash[k.byID[id]]
+	return key, ok
+}
+
 // List gives all keys, oldest first.
 func (k *Keys) List() []Key {
 	k.mu.RLock()

@@ -154,7 +154,8 @@ func used(t *testing.T, areas map[string]bool) map[string]string {
 		source, err := os.ReadFile(path)
 		for _, match := range quoted.FindAllStringSubmatch(string(source), -1) {
 			id := match[1] + match[2]
-			if area, _, ok := strings.Cut(id, "."); ok && areas[area] {
+			area, _, ok := strings.Cut(id, ".")
+			if file := filepath.Ext(id); ok && areas[area] && file != ".tmpl" && file != ".html" && file != ".css" {
 				found[id] = path
 			}
 		}

@@ -14,6 +14,7 @@ import (
 // Bucket is a key-value bucket.
 type Bucket struct {
 	kv jetstream.KeyValue
+	js jetstream.JetStream
 }
 
 // Entry is one key's value.
@@ -33,7 +34,7 @@ func (l *Ledger) Bucket(ctx context.Context, name string) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ledger: bucket %s: %w", name, unavailable(err))
 	}
-	return &Bucket{kv: kv}, nil
+	return &Bucket{kv: kv, js: l.js}, nil
 }
 
 // Get reads a key; ErrNotFound where it is not there or was deleted.
@@ -73,6 +74,18 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte) (uint64, err
 func (b *Bucket) Delete(ctx context.Context, key string) error {
 	_, err := b.written(0, b.kv.Delete(ctx, key))
 	return err
+}
+
+// Drop removes every key that begins with prefix and a dot, and leaves no trace of them.
+func (b *Bucket) Drop(ctx context.Context, prefix string) error {
+	stream, err := b.js.Stream(ctx, "KV_"+b.kv.Bucket())
+	if err == nil {
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject("$KV."+b.kv.Bucket()+"."+prefix+".>"))
+	}
+	if err != nil {
+		return fmt.Errorf("ledger: bucket %s: %w", b.kv.Bucket(), unavailable(err))
+	}
+	return nil
 }
 
 func (b *Bucket) written(revision uint64, err error) (uint64, error) {

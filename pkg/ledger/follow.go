@@ -139,6 +139,21 @@ func delivered(m jetstream.Msg) (Record, error) {
 	return Record{Subject: m.Subject(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Header: m.Headers(), Data: m.Data()}, nil
 }
 
+// Backlog is how many stored messages a durable consumer has not finished with; 0 where there is no such consumer yet.
+func (l *Ledger) Backlog(ctx context.Context, stream, durable string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	consumer, err := l.js.Consumer(ctx, stream, durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	have := consumer.CachedInfo()
+	return have.NumPending + uint64(have.NumAckPending), nil
+}
+
 // Watch hands the last message of every subject that matches filter to handle, then every coming one, in order, until
 // ctx ends. It returns once all that was stored when it began has been handed over, or with problem.NotNow.
 func (l *Ledger) Watch(ctx context.Context, stream, filter string, handle func(Record)) error {

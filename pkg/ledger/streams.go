@@ -21,7 +21,18 @@ const (
 	BucketAPIKeys       = "apikeys"
 	BucketSuppressions  = "suppressions"
 	BucketPreferences   = "preferences"
+	BucketImports       = "imports"      // bulk jobs
+	BucketImportPages   = "import-pages" // their rows
 )
+
+// buckets are all buckets, with how long each keeps a key that is not written again; 0 for ever.
+var buckets = map[string]time.Duration{
+	BucketOrganizations: 0, BucketAPIKeys: 0, BucketSuppressions: 0, BucketPreferences: 0,
+	BucketImports: importsAge, BucketImportPages: importsAge,
+}
+
+// ConsumerMailer is the durable consumer of INVITATIONS behind which first mails wait to leave.
+const ConsumerMailer = "mailer"
 
 const (
 	// requestsAge is how long an app's request may wait for an Usher that is down.
@@ -32,6 +43,8 @@ const (
 	ledgerWindow = 20 * time.Second
 	// deadLettersAge bounds what nobody looks at.
 	deadLettersAge = 90 * 24 * time.Hour
+	// importsAge is how long the rows of a bulk job, addresses among them, are kept for its report.
+	importsAge = 30 * 24 * time.Hour
 	// personKeyName cannot be an organization's: those start with a letter or digit.
 	personKeyName = "_person_key"
 )
@@ -69,16 +82,16 @@ func (l *Ledger) provision(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, name := range []string{BucketOrganizations, BucketAPIKeys, BucketSuppressions, BucketPreferences} {
-		if err := l.provisionBucket(ctx, name); err != nil {
+	for name, age := range buckets {
+		if err := l.provisionBucket(ctx, name, age); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *Ledger) provisionBucket(ctx context.Context, name string) error {
-	want := jetstream.KeyValueConfig{Bucket: name, Storage: jetstream.FileStorage, Replicas: l.options.Replicas, History: 1}
+func (l *Ledger) provisionBucket(ctx context.Context, name string, age time.Duration) error {
+	want := jetstream.KeyValueConfig{Bucket: name, Storage: jetstream.FileStorage, Replicas: l.options.Replicas, History: 1, TTL: age}
 	_, err := l.js.CreateKeyValue(ctx, want)
 	if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
 		return fmt.Errorf("ledger: create bucket %s: %w", name, unavailable(err))
@@ -91,7 +104,7 @@ func (l *Ledger) provisionBucket(ctx context.Context, name string) error {
 	var diff []string
 	differ(&diff, "storage", have.Storage, jetstream.FileStorage, have.Storage == jetstream.FileStorage)
 	differ(&diff, "replicas", have.Replicas, want.Replicas, have.Replicas >= want.Replicas)
-	differ(&diff, "max age", have.MaxAge, time.Duration(0), have.MaxAge == 0)
+	differ(&diff, "max age", have.MaxAge, age, have.MaxAge == 0 || age != 0 && have.MaxAge >= age)
 	return weaker("bucket "+name, diff)
 }
 

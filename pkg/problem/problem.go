@@ -30,6 +30,7 @@ const (
 	Ended               Code = "ended"                  // the invitation has ended
 	LastOwner           Code = "last-owner"             // the organization would be left without an owner
 	Conflict            Code = "conflict"               // somebody else changed it at the same time
+	WrongState          Code = "wrong-state"            // what was asked is not possible as things stand
 	KeyReused           Code = "idempotency-key-reused" // the same Idempotency-Key with another body
 	KeyInUse            Code = "idempotency-key-in-use" // the first request with this Idempotency-Key still runs
 	Expired             Code = "expired"                // the link's deadline has passed
@@ -37,6 +38,9 @@ const (
 	Declined            Code = "declined"               // the invitee said no
 	Accepted            Code = "accepted"               // the invitee said yes, and it was somebody else's or another act
 	Replaced            Code = "replaced"               // a newer e-mail was sent
+	NotExpired          Code = "not-expired"            // there is nothing to renew: the invitation is still open
+	WrongAccount        Code = "wrong-account"          // the invitation is for somebody else than who is signed in
+	TooMany             Code = "too-many-requests"      // asked more often than is allowed; see RetryAfter
 	AuthorityLost       Code = "inviter-lost-authority" // the inviter may no longer grant this role
 	RoleGone            Code = "role-gone"              // the role is not one any more
 	MethodNotAllowed    Code = "method-not-allowed"     // the route takes other methods
@@ -66,6 +70,7 @@ var kinds = map[Code]kind{
 	Ended:               {http.StatusConflict, "The invitation has ended"},
 	LastOwner:           {http.StatusConflict, "An organization needs an owner"},
 	Conflict:            {http.StatusConflict, "Changed by somebody else meanwhile"},
+	WrongState:          {http.StatusConflict, "Not possible as things stand"},
 	KeyReused:           {http.StatusUnprocessableEntity, "The Idempotency-Key was used for another request"},
 	KeyInUse:            {http.StatusConflict, "The first request with this Idempotency-Key is still running"},
 	Expired:             {http.StatusGone, "The invitation has expired"},
@@ -73,11 +78,14 @@ var kinds = map[Code]kind{
 	Declined:            {http.StatusGone, "The invitation was declined"},
 	Accepted:            {http.StatusGone, "The invitation was accepted"},
 	Replaced:            {http.StatusGone, "A newer e-mail was sent"},
+	NotExpired:          {http.StatusConflict, "The invitation is still open"},
+	WrongAccount:        {http.StatusForbidden, "The invitation is for another account"},
+	TooMany:             {http.StatusTooManyRequests, "Too many requests"},
 	AuthorityLost:       {http.StatusConflict, "The inviter may no longer grant this"},
 	RoleGone:            {http.StatusConflict, "The role no longer exists"},
 	MethodNotAllowed:    {http.StatusMethodNotAllowed, "Another method is needed"},
 	TooLarge:            {http.StatusRequestEntityTooLarge, "The request is too large"},
-	MediaType:           {http.StatusUnsupportedMediaType, "The request must be JSON"},
+	MediaType:           {http.StatusUnsupportedMediaType, "The body is of a kind that is not taken"},
 	NotNow:              {http.StatusServiceUnavailable, "Not now"},
 }
 
@@ -93,7 +101,7 @@ type Error struct {
 	Fields []events.FieldError
 	// Other is the id of what stands in the way: the open invitation, or the member.
 	Other string
-	// RetryAfter is when to try again, where the code allows that (NotNow).
+	// RetryAfter is when to try again, where the code allows that (NotNow, TooMany).
 	RetryAfter time.Duration
 	// Cause is the error behind it, for the log alone.
 	Cause error

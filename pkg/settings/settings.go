@@ -64,6 +64,10 @@ type Settings struct {
 	LinkKeys     string `env:"USHER_LINK_KEYS" secret:"true" about:"id:base64,…: the first signs links, all verify; required in production, made and kept in the data dir in development"`
 	BootstrapKey string `env:"USHER_BOOTSTRAP_API_KEY" secret:"true" about:"first API key, for automation; development prints one"`
 
+	OIDCIssuer       string `env:"USHER_OIDC_ISSUER" about:"the OpenID Connect issuer people sign in with, like https://accounts.example.com; unset: no console in production, a choice of demo people in development"`
+	OIDCClientID     string `env:"USHER_OIDC_CLIENT_ID" about:"Usher's client id there; its redirect address is <USHER_PUBLIC_URL>/signin/callback"`
+	OIDCClientSecret string `env:"USHER_OIDC_CLIENT_SECRET" secret:"true" about:"Usher's client secret there"`
+
 	Roles     []string      `env:"USHER_ROLES" envDefault:"owner,admin,member,viewer" about:"the roles, highest first; the first two invite"`
 	TTL       time.Duration `env:"USHER_INVITATION_TTL" envDefault:"168h" about:"how long invitations stay open, 5m to 8760h"`
 	Authority string        `env:"USHER_INVITER_LOST_AUTHORITY" envDefault:"block" about:"an acceptance whose inviter may no longer grant the role: block, or lower to the inviter's own"`
@@ -207,6 +211,37 @@ func (s Settings) problems(service Service) []error {
 	wrong(s.Grace < time.Second || s.Grace > 5*time.Minute, "USHER_SHUTDOWN_GRACE must be from 1s to 5m")
 	if service == Mailer || service == All {
 		found = append(found, s.mailProblems(production)...)
+	}
+	if service == API || service == All {
+		found = append(found, s.signInProblems(production)...)
+	}
+	return found
+}
+
+// signInProblems refuses settings for signing in that are there by half: nobody shall believe the console to be behind an
+// issuer when it is not.
+func (s Settings) signInProblems(production bool) []error {
+	var found []error
+	set := 0
+	for name, value := range map[string]string{
+		"USHER_OIDC_ISSUER": s.OIDCIssuer, "USHER_OIDC_CLIENT_ID": s.OIDCClientID, "USHER_OIDC_CLIENT_SECRET": s.OIDCClientSecret,
+	} {
+		if value != "" {
+			set++
+		} else {
+			found = append(found, fmt.Errorf("%s is needed beside the other USHER_OIDC settings", name))
+		}
+	}
+	if set == 0 {
+		return nil
+	}
+	u, err := url.Parse(s.OIDCIssuer)
+	switch {
+	case s.OIDCIssuer == "":
+	case err != nil, u.Host == "", u.RawQuery != "", u.Fragment != "", u.User != nil, u.Scheme != "http" && u.Scheme != "https":
+		found = append(found, errors.New("USHER_OIDC_ISSUER must be an address like https://accounts.example.com"))
+	case production && u.Scheme != "https" && !loopbackHost(u.Hostname()):
+		found = append(found, errors.New("USHER_OIDC_ISSUER must be https in production, unless its host is localhost"))
 	}
 	return found
 }

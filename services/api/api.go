@@ -17,6 +17,8 @@ import (
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/pkg/redeem"
+	"github.com/usherhq/usher/services/api/imports"
+	"github.com/usherhq/usher/services/api/signin"
 )
 
 // source is the CloudEvents source of what this service publishes.
@@ -29,10 +31,14 @@ type Service struct {
 	probes    *platform.Probes
 	admission *admission.Admission
 	redeemer  *redeem.Redeemer
+	signIn    *signin.SignIn
 	tracer    trace.Tracer
 	outbox    http.Handler
-	listener  net.Listener
-	server    *http.Server
+	// Imports are the bulk jobs.
+	Imports  *imports.Engine
+	forget   context.CancelFunc // ends what keeps them current
+	listener net.Listener
+	server   *http.Server
 }
 
 // New registers the bus door, prepares the routes and listens. outbox shows the mails kept in development; it is nil
@@ -47,7 +53,16 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 	s.admission = &admission.Admission{Ledger: p.Ledger, Roster: p.Roster, Suppressions: p.Suppressions, Keys: p.Keys, TTL: p.Settings.TTL}
 	s.redeemer = &redeem.Redeemer{
 		Ledger: p.Ledger, Roster: p.Roster, Keys: p.Keys, Links: p.Links, Redis: p.Redis, Authority: p.Settings.Authority,
-		Learned: func(ctx context.Context, r invitation.Record) { p.Views.Learn(ctx, r) },
+		Admission: s.admission,
+		Learned:   func(ctx context.Context, r invitation.Record) { p.Views.Learn(ctx, r) },
+	}
+	s.signIn = signin.New(signin.Options{
+		Issuer: p.Settings.OIDCIssuer, ClientID: p.Settings.OIDCClientID, ClientSecret: p.Settings.OIDCClientSecret,
+		PublicURL: p.Settings.PublicURL, Development: p.Settings.Development(), Demo: s.demoPeople,
+		Store: p.Redis.Sessions(), Logger: p.Logger, Clock: p.Clock,
+	})
+	if err := s.openImports(); err != nil {
+		return nil, err
 	}
 	s.openBusDoor()
 	if s.listener, err = net.Listen("tcp", p.Settings.HTTPAddr); err != nil {
@@ -60,6 +75,15 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 	return s, nil
 }
 
+func (s *Service) openImports() (err error) {
+	var watching context.Context
+	watching, s.forget = context.WithCancel(context.Background())
+	s.Imports, err = imports.Open(watching, imports.Options{
+		Ledger: s.Ledger, Roster: s.Roster, Keys: s.Keys, Admission: s.admission, Learned: s.Views.Learn, Source: source, Logger: s.Logger,
+	})
+	return err
+}
+
 // URL is where the service listens.
 func (s *Service) URL() string { return "http://" + s.listener.Addr().String() }
 
@@ -68,9 +92,11 @@ func (s *Service) URL() string { return "http://" + s.listener.Addr().String() }
 func (s *Service) Run(ctx context.Context) error {
 	stop, cancel := context.WithCancel(ctx)
 	defer cancel()
-	failed := make(chan error, 3)
+	defer s.forget()
+	failed := make(chan error, 4)
 	go func() { failed <- s.router.Run(stop) }()
 	go func() { failed <- s.Views.Run(stop) }()
+	go func() { failed <- s.Imports.Run(stop) }()
 	go func() {
 		if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("api: %w", err)
@@ -79,7 +105,7 @@ func (s *Service) Run(ctx context.Context) error {
 		failed <- nil
 	}()
 	var err error
-	waiting := 3
+	waiting := 4
 	select {
 	case <-ctx.Done():
 	case err = <-failed:

@@ -40,7 +40,7 @@ type invite struct {
 }
 
 // row is one row of a bulk request.
-type row struct {
+type invitationRow struct {
 	invite
 	Organization string `json:"organization" doc:"Short name of the organization."`
 }
@@ -111,7 +111,7 @@ type bulkInput struct {
 
 // rowsType is what the bulk route reads, for the OpenAPI document.
 var rowsType = reflect.TypeFor[struct {
-	Invitations []row `json:"invitations" minItems:"1" maxItems:"1000"`
+	Invitations []invitationRow `json:"invitations" minItems:"1" maxItems:"1000"`
 }]()
 
 // bulkBody is the body of a bulk request; its rows are read one by one, so that a bad one is refused alone.
@@ -156,7 +156,7 @@ func (s *Service) rows(ctx context.Context, raw []json.RawMessage) []bulkResult 
 	requests := make([]admission.Request, 0, len(raw))
 	at := make([]int, 0, len(raw))
 	for i, data := range raw {
-		var one row
+		var one invitationRow
 		if err := strictJSON(data, &one); err != nil {
 			refuse(i, problem.New(problem.Malformed, "The row cannot be read: %s.", printable(err.Error())))
 			continue
@@ -275,7 +275,7 @@ func (s *Service) show(ctx context.Context, in *idInput) (*invitationOutput, err
 
 // complete adds what the deciding facts leave out: delivery, and what became of the acceptance.
 func (s *Service) complete(ctx context.Context, record *invitation.Record) error {
-	facts, err := s.Ledger.Facts(ctx, record.Organization, record.ID, "delivery.*", events.FactRefused)
+	facts, err := s.Ledger.Facts(ctx, record.Organization, record.ID, "delivery.*", events.FactRefused, events.FactRenewal)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/services/api/docs"
 	"github.com/usherhq/usher/services/api/pages"
+	"github.com/usherhq/usher/services/api/web"
 )
 
 // routes is every route there is.
@@ -22,11 +23,21 @@ func (s *Service) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.operations(mux)
 
-	invitee := pages.New(pages.Options{Redeemer: s.redeemer, Unsubscriber: s, Members: s.Roster, PublicURL: s.Settings.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now})
+	invitee := pages.New(pages.Options{Redeemer: s.redeemer, Mailbox: s.redeemer, Unsubscriber: s, Members: s.Roster, PublicURL: s.Settings.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now})
 	mux.Handle("/i/{token}", invitee)
 	mux.Handle("/join", invitee)
+	mux.Handle("/invitations", invitee)
+	mux.Handle("/invitations/{id}", invitee)
 	mux.Handle("/unsubscribe/{token}", invitee)
 	mux.Handle("/assets/", invitee)
+
+	mux.Handle(web.Path, web.Handler())
+	if s.signIn.Enabled() {
+		front := s.signIn.Sessions(s.signIn)
+		mux.Handle("/signin", front)
+		mux.Handle("/signin/", front)
+		mux.Handle("/signout", front)
+	}
 
 	mux.HandleFunc("POST /webhooks/mailgun", s.mailgunWebhook)
 
@@ -70,9 +81,21 @@ func (s *Service) operations(outer *http.ServeMux) {
 	register(api, http.MethodPost, "/v1/links/lookup", "See what a link is about", s.lookup, 200, 404, 410)
 	register(api, http.MethodPost, "/v1/links/accept", "Accept an invitation", s.acceptLink, 200, 404, 409, 410, 422)
 	register(api, http.MethodPost, "/v1/links/decline", "Decline an invitation", s.declineLink, 200, 404, 410)
+	register(api, http.MethodPost, "/v1/links/renew", "Ask for a new link in place of an expired one", s.renewLink, 202, 404, 409, 410, 429)
+	register(api, http.MethodGet, "/v1/organizations/{org}/imports", "List imports, newest first", s.listImports, 200, 403, 404)
+	register(api, http.MethodGet, "/v1/imports/{id}", "Show an import and how far it got", s.showImport, 200, 404)
+	register(api, http.MethodGet, "/v1/imports/{id}/rows", "List an import's rows", s.importRows, 200, 404, 422)
+	register(api, http.MethodPost, "/v1/imports/{id}/start", "Invite the ready rows of an import", s.startImport, 200, 404, 409)
+	register(api, http.MethodPost, "/v1/imports/{id}/pause", "Stop an import for a while", s.pauseImport, 200, 404, 409)
+	register(api, http.MethodPost, "/v1/imports/{id}/resume", "Go on with an import", s.resumeImport, 200, 404, 409)
+	register(api, http.MethodPost, "/v1/imports/{id}/cancel", "End an import before its end", s.cancelImport, 200, 404, 409)
 	describeBulk(api)
+	describeImports(api)
+	mux.HandleFunc("POST "+uploadPath, s.uploadImport)
+	mux.HandleFunc("GET "+reportPath, s.importReport)
 
-	outer.Handle("/v1/links/", s.taken(mux)) // the token is the right
+	outer.Handle("/v1/links/", s.taken(mux))               // the token is the right
+	outer.Handle("POST "+uploadPath, s.authenticated(mux)) // neither JSON nor kept in memory; a repeat is known by the job's id
 	outer.Handle("/v1/", s.authenticated(s.idempotent(withURL(s.taken(mux)))))
 	outer.Handle("/openapi.json", mux)
 	outer.Handle("/openapi.yaml", mux)

@@ -13,6 +13,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/bus"
 	"github.com/usherhq/usher/pkg/invitation"
+	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/services/mailer/mail"
 	"github.com/usherhq/usher/services/mailer/mailgun"
@@ -72,7 +73,7 @@ func New(p *platform.Platform, provider Provider) (*Service, error) {
 		}, handle)
 	}
 	// A provider that is down for hours loses nobody's mail: the deadline is what ends trying.
-	subscribe("mailer", inFlight, invitation.MaxTTL, s.requested, events.FactRequested)
+	subscribe(ledger.ConsumerMailer, inFlight, invitation.MaxTTL, s.requested, events.FactRequested)
 	subscribe("mailer-resend", inFlight, invitation.MaxTTL, s.resend, events.FactResend)
 	subscribe("mailer-reminder", inFlight, invitation.MaxTTL, s.reminderDue, events.FactReminderDue)
 	subscribe("mailer-notices", noticesInFlight, 2*noticeAge, s.happened,

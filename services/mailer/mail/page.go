@@ -148,6 +148,9 @@ func (r *Renderer) writer(c Context, l *i18n.Localizer) *writer {
 	for _, text := range []*string{&c.Organization, &c.Inviter, &c.Role} {
 		*text = r.typed(*text, maxName)
 	}
+	if known, ok := l.Role(c.Role); ok {
+		c.Role = known
+	}
 	if c.Address == "" { // the invitee is called by the address, which was checked, and may have to be copied
 		c.Invitee = strings.ReplaceAll(tidy(c.Invitee, events.MaxAddress), "%", r.percent)
 	} else {

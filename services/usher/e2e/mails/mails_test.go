@@ -363,8 +363,8 @@ func TestAnOrganizationsOwnWordsReplaceUshers(t *testing.T) {
 	m := p.one(t, c, ann(c.Purpose))
 	require.Equal(t, "Maria Silva wants you at Acme & Söhne!", m.GetHeader("Subject"))
 	for _, part := range []string{m.Text, m.shown()} {
-		require.Contains(t, part, "Come and be our admin. {nobody} {{.")
-		require.Contains(t, part, "Let's go, admin")
+		require.Contains(t, part, "Come and be our Administrator. {nobody} {{.")
+		require.Contains(t, part, "Let's go, Administrator")
 	}
 	c.Purpose = mail.PurposeReminder
 	m = p.one(t, c, ann(c.Purpose))
