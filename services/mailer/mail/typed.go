@@ -64,7 +64,7 @@ func unlink(s string) string {
 			digits++
 		}
 	}
-	if digits < manyDigits && !strings.ContainsAny(s, joints) {
+	if digits < manyDigits && !strings.ContainsAny(s, joints) && !strings.Contains(s, "//") {
 		return s
 	}
 	var b strings.Builder
@@ -74,7 +74,7 @@ func unlink(s string) string {
 		if i+1 == len(runes) || unicode.IsSpace(runes[i+1]) {
 			continue
 		}
-		if strings.ContainsRune(joints, r) || digits >= manyDigits && unicode.IsDigit(r) {
+		if strings.ContainsRune(joints, r) || r == '/' && runes[i+1] == '/' || digits >= manyDigits && unicode.IsDigit(r) {
 			b.WriteRune(zeroWidthNonJoiner)
 		}
 	}
@@ -82,8 +82,8 @@ func unlink(s string) string {
 }
 
 // joints are what holds links together: dots in all the forms in which programs take them for dots, and what parts the
-// scheme, the mailbox and the path.
-const joints = ".:@/\u3002\uff0e\uff61\uff1a\uff20"
+// scheme and the mailbox.
+const joints = ".:@\u3002\uff0e\uff61\uff1a\uff20"
 
 // isolated keeps a name that is written in the other direction from turning what stands around it.
 func isolated(name, dir string) string {
