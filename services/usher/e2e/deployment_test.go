@@ -21,7 +21,7 @@ func TestTheSameJourneyLeavesThroughMailgun(t *testing.T) {
 	u.Mails = mailgun.Mailbox
 	travel(t, &u.System)
 	_, mails := mailgun.Calls(t)
-	require.Equal(t, 1, mails, "one invitation is one mail")
+	require.Equal(t, 2, mails, "one invitation is one mail, and one to the inviter")
 }
 
 // TestProduction shares one deployment of three services among everything that needs one.
