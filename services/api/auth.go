@@ -56,8 +56,16 @@ func (s *Service) authenticated(next http.Handler) http.Handler {
 
 // by names the caller in events.
 func (c caller) by() string {
-	if c.person != "" || c.key == nil {
+	if c.person != "" {
 		return c.person
+	}
+	return c.keyID()
+}
+
+// keyID is the id of the key the caller came with, empty for a member alone.
+func (c caller) keyID() string {
+	if c.key == nil {
+		return ""
 	}
 	return c.key.ID
 }

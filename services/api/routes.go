@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/problem"
@@ -165,6 +166,7 @@ func (s *Service) taken(mux *http.ServeMux) http.Handler {
 		case !isJSON(r.Header.Get("Content-Type")):
 			s.refuse(w, problem.New(problem.MediaType, "Send \"Content-Type: application/json\"."))
 		default:
+			trace.SpanFromContext(r.Context()).SetName(pattern) // more than the outer router knew
 			mux.ServeHTTP(w, r)
 		}
 	})

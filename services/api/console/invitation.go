@@ -21,15 +21,15 @@ type invitationPage struct {
 	frame
 	Row invitationRow
 	// Deadline is when it ends or ended, Replaces and its path the invitation it was made from.
-	Deadline, Ended    *moment
-	Note, Replaces     string
-	Steps              []step
-	Letter             *Letter
-	Fix                bool
-	Address            string
-	Renewed            bool
-	Problem            *trouble
-	Generation, Tokens int
+	Deadline, Ended *moment
+	Note, Replaces  string
+	Steps           []step
+	Letter          *Letter
+	// Fix offers to correct the address, Failed tells that mails to it did not arrive.
+	Fix, Failed bool
+	Address     string
+	Renewed     bool
+	Problem     *trouble
 }
 
 // invitation shows one invitation with its history.
@@ -66,13 +66,14 @@ func (c *Console) invitationPage(r *http.Request, v visit, record invitation.Rec
 		return nil, err
 	}
 	now := c.Clock()
-	p := &invitationPage{Row: c.invitationRow(v, &record, said[record.ID]), Deadline: at(record.Deadline, now), Ended: at(record.EndedAt, now), Generation: record.Generation}
+	p := &invitationPage{Row: c.invitationRow(v, &record, said[record.ID]), Deadline: at(record.Deadline, now), Ended: at(record.EndedAt, now)}
 	p.frame = c.frame(r, v, cmp.Or(p.Row.Email, "Invitation"))
 	if q := record.Request; q != nil {
 		p.Note, p.Replaces, p.Renewed = q.Note, q.Replaces, q.Renewal
 	}
 	status := record.StatusAt(now)
-	p.Fix = p.Row.Resend && (status == invitation.Expired || failed(record.DeliveryState()))
+	p.Failed = status == invitation.Pending && failed(record.DeliveryState())
+	p.Fix = p.Row.Resend && (status == invitation.Expired || p.Failed)
 	teller := teller{c: c, org: v.org.ID, you: v.person, names: c.names(v.org.ID)}
 	err = c.Desk.History(r.Context(), record, func(e events.Event) {
 		if s, ok := teller.tell(e); ok {

@@ -194,7 +194,7 @@ func (c *Console) several(w http.ResponseWriter, r *http.Request, v visit) error
 	if err != nil {
 		return err
 	}
-	revoking := r.PostForm.Get("action") == "revoke"
+	revoking := r.PostForm.Get("do") == "revoke"
 	if revoking && r.PostForm.Get("confirm") != "yes" && len(ids) > 0 {
 		return c.confirmSeveral(w, r, v, p, ids)
 	}

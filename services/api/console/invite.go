@@ -63,7 +63,7 @@ func (c *Console) invite(w http.ResponseWriter, r *http.Request, v visit) error 
 	p := c.invitePage(r, v)
 	p.Form = rand.Text()
 	p.Rows = []inviteRow{{Org: v.org.ID, Role: c.usualRole(v.role)}}
-	return c.showInvite(w, r, v, http.StatusOK, p)
+	return c.showInvite(w, r, v, p)
 }
 
 // usualRole is what is offered first: the highest role that does not invite, so that nobody makes an admin by haste.
@@ -91,8 +91,9 @@ func (c *Console) invitePage(r *http.Request, v visit) *invitePage {
 	return p
 }
 
-// showInvite fills in what each row may choose from, and always leaves a row to type in.
-func (c *Console) showInvite(w http.ResponseWriter, r *http.Request, v visit, status int, p *invitePage) error {
+// showInvite fills in what each row may choose from, and always leaves a row to type in. The answer is a good one even where
+// rows failed: each row has its own verdict.
+func (c *Console) showInvite(w http.ResponseWriter, r *http.Request, v visit, p *invitePage) error {
 	if len(p.Rows) == 0 && len(p.Invited) == 0 {
 		p.Rows = []inviteRow{{Org: v.org.ID, Role: c.usualRole(v.role)}}
 	}
@@ -103,7 +104,7 @@ func (c *Console) showInvite(w http.ResponseWriter, r *http.Request, v visit, st
 		row.Roles = c.grantable(m.Role)
 	}
 	p.Expires = expiries(v.org, r.PostFormValue("expires"))
-	return c.render(w, status, "invite", p)
+	return c.render(w, http.StatusOK, "invite", p)
 }
 
 // expiries are the times to answer that the form offers.
@@ -132,12 +133,12 @@ func (c *Console) submit(w http.ResponseWriter, r *http.Request, v visit) error 
 		return problem.New(problem.TooLarge, "The form is larger than this page takes, or did not arrive whole.")
 	}
 	p := c.invitePage(r, v)
-	p.Form, p.Note, p.Paste = r.PostForm.Get("form"), r.PostForm.Get("note"), r.PostForm.Get("paste")
+	p.Form, p.Note, p.Paste = r.PostForm.Get("token"), r.PostForm.Get("note"), r.PostForm.Get("paste")
 	p.Rows = rowsOf(r, v.org.ID)
 	if p.Form == "" || len(p.Form) > 64 {
 		p.Form = rand.Text()
 	}
-	action := r.PostForm.Get("action")
+	action := r.PostForm.Get("do")
 	number, isRemove := strings.CutPrefix(action, "remove-")
 	switch {
 	case isRemove:
@@ -155,7 +156,7 @@ func (c *Console) submit(w http.ResponseWriter, r *http.Request, v visit) error 
 		p.Fault = "This form takes " + strconv.Itoa(mostRows) + " people at once; the rest was left out. Import a file for more."
 		p.Rows = p.Rows[:mostRows]
 	}
-	return c.showInvite(w, r, v, http.StatusOK, p)
+	return c.showInvite(w, r, v, p)
 }
 
 // rowsOf reads the rows of a form.
@@ -170,7 +171,7 @@ func rowsOf(r *http.Request, org string) []inviteRow {
 	}
 	for i, email := range emails[:min(len(emails), 2*mostRows)] {
 		rows = append(rows, inviteRow{
-			Email: strings.TrimSpace(email), Role: nth("role", i, ""), Org: nth("organization", i, org), Name: strings.TrimSpace(nth("name", i, "")),
+			Email: strings.TrimSpace(email), Role: nth("role", i, ""), Org: nth("organization", i, org), Name: strings.TrimSpace(nth("called", i, "")),
 		})
 	}
 	return rows
@@ -204,7 +205,7 @@ func (c *Console) send(w http.ResponseWriter, r *http.Request, v visit, p *invit
 		p.Fault = "This form takes " + strconv.Itoa(mostRows) + " people at once. Import a file for more."
 	}
 	if p.Fault != "" {
-		return c.showInvite(w, r, v, http.StatusUnprocessableEntity, p)
+		return c.showInvite(w, r, v, p)
 	}
 	asked := make([]events.InvitationRequested, len(typed))
 	for i, row := range typed {
@@ -214,11 +215,8 @@ func (c *Console) send(w http.ResponseWriter, r *http.Request, v visit, p *invit
 	for i, verdict := range c.Desk.Invite(r.Context(), p.Form, asked) {
 		c.answered(p, typed[i], verdict)
 	}
-	status := http.StatusOK
-	if p.Failed = len(p.Rows); p.Failed > 0 {
-		status = http.StatusUnprocessableEntity
-	}
-	return c.showInvite(w, r, v, status, p)
+	p.Failed = len(p.Rows)
+	return c.showInvite(w, r, v, p)
 }
 
 // asked is the request that a row makes. A note goes only where the organization allows it.
@@ -262,15 +260,24 @@ func rowFault(err error) (fault, hint string) {
 	case problem.Invalid:
 		var words []string
 		for _, f := range e.Fields {
-			words = append(words, fieldName(f.Location)+" "+f.Message)
+			words = append(words, complaint(f))
 		}
-		return strings.Join(words, "; ") + ".", ""
+		return strings.Join(words, " "), ""
 	case problem.UnknownOrganization, problem.NoAuthority:
 		return "You may not invite to this organization.", ""
 	case problem.RoleTooHigh:
 		return "This role is above your own.", "Choose another role."
 	}
 	return e.Detail, ""
+}
+
+// complaint is what is wrong with a field, as a sentence. Some messages are sentences already.
+func complaint(f events.FieldError) string {
+	message := strings.TrimSuffix(f.Message, ".") + "."
+	if message[0] >= 'A' && message[0] <= 'Z' {
+		return message
+	}
+	return fieldName(f.Location) + " " + message
 }
 
 func fieldName(location string) string {

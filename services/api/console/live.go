@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -224,6 +225,17 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request, v visit) error {
 
 // streamEnd tells the page that this was all; it then asks for itself again, and is told why.
 const streamEnd = "event: ended\ndata: .\n\n"
+
+// isLive reports whether a request is an open page asking to be kept current.
+func isLive(r *http.Request) bool {
+	return strings.HasSuffix(r.URL.Path, "/live") && strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+}
+
+// endLive tells a page that may not be kept current to ask for itself again, where it is told why.
+func endLive(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	_, _ = w.Write([]byte(streamEnd)) // the page has gone; there is nobody to tell
+}
 
 // stillMay reports whether the reader is still signed in, and in the role in which the page was opened. While Redis cannot be
 // asked, nothing is told.

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -84,6 +83,10 @@ func (c *Console) refuse(w http.ResponseWriter, r *http.Request, v visit, err er
 		c.Logger.Warn("a page answered not now", "error", err)
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Seconds()))))
 	}
+	if isLive(r) && e.Code != problem.NotNow {
+		endLive(w)
+		return
+	}
 	t := explain(e)
 	t.Back = back(r, v)
 	p := &page{frame: c.frame(r, v, t.Heading), Problem: t}
@@ -138,7 +141,7 @@ func explain(e *problem.Error) *trouble {
 		t.What = "Something Usher needs is not available right now."
 	}
 	for _, f := range e.Fields {
-		t.Fields = append(t.Fields, fmt.Sprintf("%s %s", f.Location, f.Message))
+		t.Fields = append(t.Fields, complaint(f))
 	}
 	return t
 }
@@ -156,6 +159,10 @@ type field struct{ Name, Value string }
 func (c *Console) signInFirst(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		target := c.SignIn.Path(r.URL.RequestURI())
+		if isLive(r) {
+			endLive(w)
+			return
+		}
 		if r.Header.Get("HX-Request") != "" {
 			w.Header().Set("HX-Refresh", "true") // the whole page goes to sign in, not the part that asked
 			w.WriteHeader(http.StatusUnauthorized)

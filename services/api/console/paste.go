@@ -20,7 +20,10 @@ func addresses(text string) []pasted {
 			return
 		}
 		seen[strings.ToLower(email)] = true
-		found = append(found, pasted{Name: strings.Trim(strings.Join(strings.Fields(name), " "), "\"' ,"), Email: email})
+		if !strings.ContainsFunc(name, unicode.IsLetter) { // the number of a list
+			name = ""
+		}
+		found = append(found, pasted{Name: strings.Trim(strings.Join(strings.Fields(name), " "), "\"' ,()"), Email: email})
 	}
 	for line := range strings.SplitSeq(visible(text), "\n") {
 		readLine(line, add)

@@ -150,9 +150,8 @@ func (p *Pages) view(r *http.Request, preview redeem.Preview) view {
 
 // role is what a role is called: in the page's language where it is one that every instance begins with.
 func (v view) role(role string) string {
-	switch role {
-	case "owner", "admin", "member", "viewer":
-		return v.Text("pages.role." + role)
+	if name, ok := v.Localizer.Role(role); ok {
+		return name
 	}
 	return plain(role)
 }

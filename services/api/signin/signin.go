@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/alexedwards/scs/v2"
 
@@ -118,7 +119,8 @@ func local(path string) string {
 	case err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "":
 	case !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.Contains(path, `\`):
 	case strings.ContainsFunc(path, func(r rune) bool { return r < 0x21 || r > 0x7e }):
-	case strings.HasPrefix(u.Path, "//"), strings.Contains(u.Path, `\`), strings.HasPrefix(u.Path, "/signin/"):
+	case strings.Contains(u.Path, "//"), strings.Contains(u.Path, `\`), strings.HasPrefix(u.Path, "/signin/"):
+	case strings.ContainsFunc(u.Path, unicode.IsControl): // written with %
 	default:
 		return path
 	}
