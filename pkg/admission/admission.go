@@ -348,6 +348,10 @@ func (a *Admission) settle(ctx context.Context, d *draft, sequence uint64, err e
 		}
 		var unit []ledger.Message
 		if unit, err = a.retake(ctx, d); err != nil {
+			if p := problem.As(err); p.Code == problem.AlreadyInvited && p.Other == d.request.Invitation {
+				err = ledger.ErrConflict // a repeat of this very request was quicker, just now: look again
+				continue
+			}
 			return Verdict{Err: err}
 		}
 		sequence, err = a.Ledger.Publish(ctx, events.StreamInvitations, unit...)
