@@ -177,9 +177,10 @@ func change(t *testing.T, o *harness.Organization, settings map[string]any) {
 	value, err := json.Marshal(settings)
 	require.NoError(t, err)
 	o.Bus(t).Request(t, "$KV.organizations."+o.ID, value)
+	notes := settings["policy"].(map[string]any)["personal_notes"] == true
 	harness.Eventually(t, "the organization's settings", func() bool {
 		body := map[string]any{"email": harness.Address("probe"), "role": "member", "inviter": o.Owner, "note": "Hello"}
-		return o.API().Post(t, o.Path("/invitations"), body).Status == http.StatusAccepted
+		return (o.API().Post(t, o.Path("/invitations"), body).Status == http.StatusAccepted) == notes
 	})
 }
 
@@ -187,13 +188,16 @@ func TestMailsSpeakAndLookAsTheOrganizationWants(t *testing.T) {
 	t.Parallel()
 	u := common(t)
 	o := u.Organization(t)
-	change(t, o, map[string]any{
+	_, mail := o.Invited(t, "admin")
+	require.Empty(t, mail.Header("Reply-To"))
+	settings := map[string]any{
 		"id": o.ID, "name": o.Name, "locale": "de", "created_at": "2026-01-01T00:00:00Z",
 		"policy":   map[string]any{"personal_notes": true, "reply_to_inviter": true},
 		"branding": map[string]any{"logo": "3f2a.png", "accent": "#f4b400"},
 		"texts":    map[string]any{"subject": "{inviter} braucht dich bei {organization}"},
-	})
-	_, mail := o.Invited(t, "admin", "note", "Bis Montag!")
+	}
+	change(t, o, settings)
+	noted, mail := o.Invited(t, "admin", "note", "Bis Montag!")
 	require.Equal(t, "Olivia Owner braucht dich bei "+o.Name, mail.Subject)
 	require.Contains(t, mail.From, "Olivia Owner über ")
 	require.Contains(t, mail.Text, "Rolle: Administrator")
@@ -215,6 +219,13 @@ func TestMailsSpeakAndLookAsTheOrganizationWants(t *testing.T) {
 	u.Invitee(t).Open(mail.Link(t)).Decline()
 	noticed(t, o, another)
 	require.Contains(t, u.Mails.To(t, o.Owner)[1].Subject, "ha rechazado", "unless they chose another")
+
+	settings["policy"] = map[string]any{"personal_notes": false}
+	change(t, o, settings)
+	require.Equal(t, http.StatusAccepted, o.API().Post(t, "/v1/invitations/"+noted.ID+"/resend", nil).Status)
+	again := u.Mails.Next(t, noted.Email, 1)
+	require.NotContains(t, again.Text, "Bis Montag!", "notes were forbidden meanwhile")
+	require.Empty(t, again.Header("Reply-To"))
 }
 
 // A renewal is an invitation with words of its own. Nobody but the invitee's own wish makes one, so the record is written
