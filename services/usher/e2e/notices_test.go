@@ -111,6 +111,11 @@ func TestNobodyIsToldWhoWouldNotBe(t *testing.T) {
 			o.Bus(t).Request(t, "$KV.preferences."+owner.Person, []byte(`{"notices":{"declined":false}}`))
 			return nil
 		},
+		"the inviter's address is not written to": func(t *testing.T, o *harness.Organization) []any {
+			owner, _ := o.Member(t, o.Owner)
+			o.Bus(t).Request(t, "$KV.suppressions."+owner.Person, []byte(`{"reason":"bounced","since":"2026-01-01T00:00:00Z"}`))
+			return nil
+		},
 		"the inviter is no member any more": func(t *testing.T, o *harness.Organization) []any {
 			admin := o.Join(t, "admin")
 			return []any{"inviter", admin.Email}
