@@ -149,7 +149,9 @@ func (r *Redeemer) renewal(old invitation.Record, org roster.Organization) (admi
 	return request, true
 }
 
-func renewalID(old invitation.Record) string { return events.DerivedInvitationID("renewal", wish(old)...) }
+func renewalID(old invitation.Record) string {
+	return events.DerivedInvitationID("renewal", wish(old)...)
+}
 
 // wish names the next wish for a new link.
 func wish(old invitation.Record) []string {

@@ -17,6 +17,7 @@ import (
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/pkg/redeem"
+	"github.com/usherhq/usher/services/api/console"
 	"github.com/usherhq/usher/services/api/imports"
 	"github.com/usherhq/usher/services/api/signin"
 )
@@ -32,6 +33,7 @@ type Service struct {
 	admission *admission.Admission
 	redeemer  *redeem.Redeemer
 	signIn    *signin.SignIn
+	console   *console.Console
 	tracer    trace.Tracer
 	outbox    http.Handler
 	// Imports are the bulk jobs.
@@ -64,6 +66,9 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 	if err := s.openImports(); err != nil {
 		return nil, err
 	}
+	s.console = console.New(console.Options{
+		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, PublicURL: p.Settings.PublicURL, Logger: p.Logger, Clock: p.Ledger.Now,
+	})
 	s.openBusDoor()
 	if s.listener, err = net.Listen("tcp", p.Settings.HTTPAddr); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
@@ -72,6 +77,7 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 		Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(p.Logger.Handler(), slog.LevelDebug),
 	}
+	s.server.RegisterOnShutdown(s.console.Stop) // its live views would outlast any grace
 	return s, nil
 }
 

@@ -10,11 +10,11 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/services/api/docs"
-	"github.com/usherhq/usher/services/api/pages"
 	"github.com/usherhq/usher/services/api/web"
 )
 
@@ -23,11 +23,11 @@ func (s *Service) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.operations(mux)
 
-	invitee := pages.New(pages.Options{Redeemer: s.redeemer, Mailbox: s.redeemer, Unsubscriber: s, Members: s.Roster, PublicURL: s.Settings.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now})
+	invitee := s.invitee()
 	mux.Handle("/i/{token}", invitee)
-	mux.Handle("/join", invitee)
-	mux.Handle("/invitations", invitee)
-	mux.Handle("/invitations/{id}", invitee)
+	for _, path := range []string{"/join", "/invitations", "/invitations/{id}"} {
+		mux.Handle(path, s.signIn.Sessions(invitee))
+	}
 	mux.Handle("/unsubscribe/{token}", invitee)
 	mux.Handle("/assets/", invitee)
 
@@ -37,6 +37,8 @@ func (s *Service) routes() http.Handler {
 		mux.Handle("/signin", front)
 		mux.Handle("/signin/", front)
 		mux.Handle("/signout", front)
+		mux.Handle("/console", s.signIn.Sessions(s.console))
+		mux.Handle("/console/", s.signIn.Sessions(s.console))
 	}
 
 	mux.HandleFunc("POST /webhooks/mailgun", s.mailgunWebhook)
@@ -164,6 +166,7 @@ func (s *Service) taken(mux *http.ServeMux) http.Handler {
 		case !isJSON(r.Header.Get("Content-Type")):
 			s.refuse(w, problem.New(problem.MediaType, "Send \"Content-Type: application/json\"."))
 		default:
+			trace.SpanFromContext(r.Context()).SetName(pattern) // more than the outer router knew
 			mux.ServeHTTP(w, r)
 		}
 	})

@@ -20,6 +20,7 @@ import (
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/apikeys"
 	"github.com/usherhq/usher/pkg/brokertest"
+	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/roster"
@@ -34,6 +35,20 @@ type office struct {
 	roster *roster.Roster
 	keys   *apikeys.Keys
 	ahead  *atomic.Int64 // nanoseconds that the clock is ahead
+	// learned, where it is set, is called between inviting a page and writing that down.
+	learned atomic.Pointer[func()]
+}
+
+// held stops the process's work at the next page that it has invited. entered is closed once it stands there.
+func (o *office) held() (entered chan struct{}, let func()) {
+	entered, gate := make(chan struct{}), make(chan struct{})
+	hold := func() {
+		o.learned.Store(nil)
+		close(entered)
+		<-gate
+	}
+	o.learned.Store(&hold)
+	return entered, func() { close(gate) }
 }
 
 func setup(t *testing.T) *office {
@@ -67,6 +82,11 @@ func another(t *testing.T, b *brokertest.Broker, ahead *atomic.Int64) *office {
 	require.NoError(t, err)
 	o.Engine, err = imports.Open(t.Context(), imports.Options{
 		Ledger: o.ledger, Roster: o.roster, Keys: o.keys, Source: "/test", Logger: slog.New(slog.DiscardHandler),
+		Learned: func(context.Context, ...invitation.Record) {
+			if hold := o.learned.Load(); hold != nil {
+				(*hold)()
+			}
+		},
 		Admission: &admission.Admission{Ledger: o.ledger, Roster: o.roster, Suppressions: s, Keys: o.keys, TTL: time.Hour},
 	})
 	require.NoError(t, err)
@@ -389,6 +409,67 @@ func TestManyProcessesInviteEverybodyOnce(t *testing.T) {
 	}
 	require.Equal(t, 2500, third.until(t, job.ID, ended).Invited)
 	require.Len(t, first.invited(t, "acme"), 2500)
+}
+
+// TestAPauseAndACancelAreAnsweredOnceNobodyMoreIsInvited holds a page that is being invited when they are asked for.
+func TestAPauseAndACancelAreAnsweredOnceNobodyMoreIsInvited(t *testing.T) {
+	o := setup(t)
+	for name, act := range map[string]func(context.Context, imports.Who, string) (imports.Job, error){"pause": o.Pause, "cancel": o.Cancel} {
+		job := o.take(t, strings.ReplaceAll(people(500), "p", name))
+		entered, let := o.held()
+		_, err := o.Start(t.Context(), o.owner(), job.ID)
+		require.NoError(t, err)
+		stop := o.run(t)
+		<-entered
+		type answer struct {
+			imports.Job
+			error
+		}
+		answered := make(chan answer, 1)
+		go func() {
+			after, err := act(context.Background(), o.owner(), job.ID)
+			answered <- answer{after, err}
+		}()
+		o.until(t, job.ID, func(j imports.Job) bool { return j.State != imports.Running })
+		select {
+		case <-answered:
+			require.Fail(t, "answered while a page was being invited", name)
+		default:
+		}
+		let()
+		after := <-answered
+		require.NoError(t, after.error)
+		require.Equal(t, 100, after.Invited, "the page that was under way counts")
+		require.Zero(t, after.Lease)
+		stop()
+	}
+}
+
+// TestAProcessThatWasTakenForDeadCountsNothingTwice holds one process in the middle of a page until another has done the
+// whole job.
+func TestAProcessThatWasTakenForDeadCountsNothingTwice(t *testing.T) {
+	b := brokertest.Run(t)
+	ahead := &atomic.Int64{}
+	slow := another(t, b, ahead)
+	_, _, err := slow.roster.Put(t.Context(), roster.Organization{ID: "acme", Name: "Acme"})
+	require.NoError(t, err)
+	slow.join(t, "acme", "owner@acme.example.org", "owner")
+	quick := another(t, b, ahead)
+	job := slow.take(t, people(250))
+	entered, let := slow.held()
+	_, err = slow.Start(t.Context(), slow.owner(), job.ID)
+	require.NoError(t, err)
+	stop := slow.run(t)
+	<-entered
+	ahead.Store(int64(time.Minute))
+	quick.run(t)
+	require.Equal(t, 250, quick.until(t, job.ID, ended).Invited)
+	let()
+	stop()
+	after, err := quick.Job(t.Context(), quick.owner(), job.ID)
+	require.NoError(t, err)
+	require.Equal(t, 250, after.Invited)
+	require.Len(t, quick.invited(t, "acme"), 250)
 }
 
 func TestAnotherOrganizationsJobIsNotHeldUp(t *testing.T) {

@@ -29,7 +29,7 @@ func accentOf(setting string) string {
 var (
 	lightCard = colour{0xff, 0xff, 0xff}
 	darkCard  = colour{0x1c, 0x1b, 0x23}
-	black     = colour{0x0b, 0x0b, 0x10}
+	black     = colour{}
 	white     = colour{0xff, 0xff, 0xff}
 )
 
@@ -43,7 +43,7 @@ const (
 // address for each and none for anything that is no colour.
 func serveAccent(w http.ResponseWriter, r *http.Request) {
 	name, ok := strings.CutSuffix(r.PathValue("file"), ".css")
-	if !ok || accentOf("#"+name) != name {
+	if !ok || name == "" || accentOf("#"+name) != name {
 		http.NotFound(w, r)
 		return
 	}
@@ -55,20 +55,19 @@ func serveAccent(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprint(w, accentSheet(c)) // the reader has gone; there is nobody to tell
 }
 
-// accentSheet sets the colours that follow from an accent. Buttons keep it as it is wherever they can be told from the card
-// around them, with black or white upon it, whichever is easier to read; text and edges get a shade that can be read.
+// accentSheet sets the colours that follow from an accent. Buttons have the colour itself, with black or white upon it,
+// whichever is easier to read, and an edge that tells them from the card; text gets a shade that can be read.
 func accentSheet(c colour) string {
 	return ":root {" + shades(c, lightCard, black) + " }\n" +
 		"@media (prefers-color-scheme: dark) { :root {" + shades(c, darkCard, white) + " } }\n"
 }
 
 func shades(c, card, towards colour) string {
-	button, text := c.until(visible, card, towards), c.until(readable, card, towards)
-	on := white
-	if contrast(button, black) > contrast(button, white) {
+	edge, text, on := c.until(visible, card, towards), c.until(readable, card, towards), white
+	if contrast(c, black) > contrast(c, white) {
 		on = black
 	}
-	return fmt.Sprintf(" --accent: %s; --on-accent: %s; --accent-text: %s; --tint: %s;", button, on, text, text.mixed(card, 0.9))
+	return fmt.Sprintf(" --accent: %s; --on-accent: %s; --accent-edge: %s; --accent-text: %s; --tint: %s;", c, on, edge, text, text.mixed(card, 0.9))
 }
 
 func (c colour) String() string { return "#" + hex.EncodeToString(c[:]) }

@@ -21,7 +21,7 @@ func (p *Pages) owner(w http.ResponseWriter, r *http.Request) (Person, bool) {
 	}
 	who, ok := p.SignIn.Person(r)
 	if !ok {
-		w.Header().Set("Location", p.SignIn.Path(p.base+"/invitations"))
+		w.Header().Set("Location", p.base+p.SignIn.Path("/invitations"))
 		w.WriteHeader(http.StatusSeeOther)
 	}
 	return who, ok
@@ -61,7 +61,7 @@ func (p *Pages) ownView(r *http.Request, who Person, preview redeem.Preview) vie
 	if preview.Record.ID != "" {
 		v.Here += "/" + preview.Record.ID
 	}
-	v.Account, v.SignOut = plain(who.Email), p.SignIn.SignOutPath(p.base+"/invitations")
+	v.Account, v.SignOut = plain(who.Email), p.base+p.SignIn.SignOutPath(p.SignIn.Path("/invitations"))
 	return v
 }
 

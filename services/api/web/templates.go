@@ -69,3 +69,20 @@ func (t *Templates) Render(w http.ResponseWriter, status int, page string, data 
 	_, _ = w.Write(body.Bytes()) // the reader has gone; there is nobody to tell
 	return nil
 }
+
+// Fragment answers with one block of a page alone, for scripts that replace a part of it. An error means that nothing was
+// answered yet.
+func (t *Templates) Fragment(w http.ResponseWriter, status int, page, block string, data any) error {
+	p, ok := t.pages[page]
+	if !ok {
+		return fmt.Errorf("web: there is no page %q", page)
+	}
+	var body bytes.Buffer
+	if err := p.ExecuteTemplate(&body, block, data); err != nil {
+		return fmt.Errorf("web: page %s: %s: %w", page, block, err)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes()) // the reader has gone; there is nobody to tell
+	return nil
+}
