@@ -84,6 +84,17 @@ func ClaimSubject(org, person string) string {
 	return RootInvitations + "." + org + "." + person + "." + timerExpiry
 }
 
+// SplitClaim takes a ClaimSubject apart.
+func SplitClaim(subject string) (org, person string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, RootInvitations+".")
+	if !ok {
+		return "", "", false
+	}
+	org, rest, _ = strings.Cut(rest, ".")
+	person, fact, _ := strings.Cut(rest, ".")
+	return org, person, org != "" && person != "" && fact == timerExpiry
+}
+
 // ReminderTimerSubject holds the next reminder of one invitation.
 func ReminderTimerSubject(org, id string) string { return InvitationSubject(org, id, timerReminder) }
 

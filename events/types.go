@@ -244,6 +244,8 @@ type InvitationAccepted struct {
 	Person string `json:"person"`
 	// Name is how a new person wants to be called.
 	Name string `json:"name,omitempty"`
+	// Locale is the BCP 47 language the person wants to be spoken to in, where they said.
+	Locale string `json:"locale,omitempty"`
 	// Invitee is one of the Invitee constants.
 	Invitee string `json:"invitee"`
 }
@@ -276,7 +278,9 @@ type Membership struct {
 	Person       string `json:"person"`
 	Email        string `json:"email"`
 	Name         string `json:"name,omitempty"`
-	Role         string `json:"role"`
+	// Locale is the BCP 47 language the person wants to be spoken to in, where they said.
+	Locale string `json:"locale,omitempty"`
+	Role   string `json:"role"`
 	// Invitation is what brought the person in; empty for an organization's first owner.
 	Invitation string            `json:"invitation,omitempty"`
 	JoinedAt   time.Time         `json:"joined_at"`

@@ -395,6 +395,7 @@ func (e InvitationAccepted) Validate() error {
 	c.atLeast("generation", e.Generation, 1)
 	c.person("person", e.Person)
 	c.name("name", e.Name)
+	c.text("locale", e.Locale, MaxLocale)
 	c.oneOf("invitee", e.Invitee, InviteeNew, InviteeExisting)
 	return c.err()
 }
@@ -437,6 +438,7 @@ func (m *Membership) validate(c *checker) {
 	c.person("person", m.Person)
 	c.required("email", m.Email, MaxAddress)
 	c.name("name", m.Name)
+	c.text("locale", m.Locale, MaxLocale)
 	c.required("role", m.Role, MaxRole)
 	if m.Invitation != "" {
 		c.invitation("invitation", m.Invitation)

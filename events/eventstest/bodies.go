@@ -66,7 +66,7 @@ var bodies = map[events.Type]func() events.Data{
 	},
 	events.TypeInvitationAccepted: func() events.Data {
 		return &events.InvitationAccepted{
-			Invitation: Invitation, Generation: 1, Person: Person, Name: Name, Invitee: events.InviteeNew,
+			Invitation: Invitation, Generation: 1, Person: Person, Name: Name, Locale: "de-AT", Invitee: events.InviteeNew,
 		}
 	},
 	events.TypeInvitationDeclined: func() events.Data {
@@ -108,7 +108,7 @@ func delivery(code int, reason string) events.Delivery {
 
 func membership() events.Membership {
 	return events.Membership{
-		Organization: Organization, Person: Person, Email: Email, Name: Name, Role: Role, Invitation: Invitation,
+		Organization: Organization, Person: Person, Email: Email, Name: Name, Locale: "de-AT", Role: Role, Invitation: Invitation,
 		JoinedAt: Now, Metadata: metadata(), By: InviterPerson,
 	}
 }

@@ -25,7 +25,9 @@ type Batcher[T, R any] struct {
 	flush   Flush[T, R]
 	weigh   func(T) int
 	limit   int
+	patient func(T) bool
 	queue   chan call[T, R]
+	behind  chan call[T, R] // the patient ones
 	stop    chan struct{}
 	stopped sync.Once
 	workers sync.WaitGroup
@@ -46,6 +48,9 @@ type Options[T any] struct {
 	Queue int
 	// Weigh tells an item's weight (default 1 each). A heavier item than Limit travels alone.
 	Weigh func(T) int
+	// Patient tells which items let others go first (default none). An eighth of each batch is kept for those that wait,
+	// so that they are slowed down and never starved.
+	Patient func(T) bool
 }
 
 // New starts a Batcher. Close ends it.
@@ -59,9 +64,12 @@ func New[T, R any](o Options[T], flush Flush[T, R]) *Batcher[T, R] {
 	if o.Weigh == nil {
 		o.Weigh = func(T) int { return 1 }
 	}
+	if o.Patient == nil {
+		o.Patient = func(T) bool { return false }
+	}
 	b := &Batcher[T, R]{
-		flush: flush, weigh: o.Weigh, limit: o.Limit,
-		queue: make(chan call[T, R], o.Queue), stop: make(chan struct{}),
+		flush: flush, weigh: o.Weigh, limit: o.Limit, patient: o.Patient,
+		queue: make(chan call[T, R], o.Queue), behind: make(chan call[T, R], o.Queue), stop: make(chan struct{}),
 	}
 	for range o.Parallel {
 		b.workers.Go(b.work)
@@ -87,8 +95,12 @@ func (b *Batcher[T, R]) enter(ctx context.Context, item T) (chan Result[R], erro
 	default:
 	}
 	c := call[T, R]{item: item, answer: make(chan Result[R], 1)}
+	queue := b.queue
+	if b.patient(item) {
+		queue = b.behind
+	}
 	select {
-	case b.queue <- c:
+	case queue <- c:
 		return c.answer, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
@@ -128,56 +140,81 @@ func (b *Batcher[T, R]) Close() {
 	b.stopped.Do(func() { close(b.stop) })
 	b.workers.Wait()
 	for { // calls that slipped in between the workers' last look and now
-		select {
-		case c := <-b.queue:
-			c.answer <- Result[R]{Err: ErrClosed}
-		default:
+		c, ok := b.waiting(0)
+		if !ok {
 			return
 		}
+		c.answer <- Result[R]{Err: ErrClosed}
 	}
 }
 
 func (b *Batcher[T, R]) work() {
-	var held *call[T, R] // taken from the queue, but too heavy for the batch before
+	var held *call[T, R] // taken from a queue, but too heavy for the batch before
 	for {
-		var first call[T, R]
-		switch {
-		case held != nil:
-			first, held = *held, nil
-		default:
-			select {
-			case first = <-b.queue:
-			case <-b.stop:
-				select {
-				case first = <-b.queue:
-				default:
-					return
-				}
-			}
+		first, ok := b.first(held)
+		if !ok {
+			return
 		}
+		held = nil
 		calls := []call[T, R]{first}
-		weight := b.weigh(first.item)
-	gather:
-		for weight < b.limit {
-			select {
-			case c := <-b.queue:
-				w := b.weigh(c.item)
-				if weight+w > b.limit {
-					held = &c
-					break gather
-				}
-				calls, weight = append(calls, c), weight+w
-			default:
-				break gather
+		for weight := b.weigh(first.item); weight < b.limit; {
+			c, ok := b.waiting(weight)
+			if !ok {
+				break
 			}
+			if weight += b.weigh(c.item); weight > b.limit {
+				held = &c
+				break
+			}
+			calls = append(calls, c)
 		}
-		items := make([]T, len(calls))
-		for i, c := range calls {
-			items[i] = c.item
-		}
-		results := b.flush(items)
-		for i, c := range calls {
-			c.answer <- results[i]
-		}
+		b.answer(calls)
+	}
+}
+
+// first waits for the call that begins a batch. It reports false once all is done after Close.
+func (b *Batcher[T, R]) first(held *call[T, R]) (call[T, R], bool) {
+	if held != nil {
+		return *held, true
+	}
+	if c, ok := b.waiting(0); ok {
+		return c, true
+	}
+	select {
+	case c := <-b.queue:
+		return c, true
+	case c := <-b.behind:
+		return c, true
+	case <-b.stop:
+		return b.waiting(0)
+	}
+}
+
+// waiting takes the next call for a batch of that weight, if one is there.
+func (b *Batcher[T, R]) waiting(weight int) (call[T, R], bool) {
+	before, after := b.queue, b.behind
+	if weight >= b.limit-b.limit/8 {
+		before, after = after, before
+	}
+	select {
+	case c := <-before:
+		return c, true
+	default:
+	}
+	select {
+	case c := <-after:
+		return c, true
+	default:
+		return call[T, R]{}, false
+	}
+}
+
+func (b *Batcher[T, R]) answer(calls []call[T, R]) {
+	items := make([]T, len(calls))
+	for i, c := range calls {
+		items[i] = c.item
+	}
+	for i, r := range b.flush(items) {
+		calls[i].answer <- r
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -70,6 +71,31 @@ func TestWhoComesWhileABatchIsUnderWaySharesTheNext(t *testing.T) {
 		call(i)
 	}
 	callers.Wait()
+}
+
+func TestPatientItemsLetOthersGoFirstAndAreNotStarved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate, batches := make(chan struct{}), make(chan []int, 100)
+		b := coalesce.New(coalesce.Options[int]{Limit: 8, Patient: func(i int) bool { return i < 0 }}, func(items []int) []coalesce.Result[int] {
+			batches <- items
+			<-gate
+			return make([]coalesce.Result[int], len(items))
+		})
+		defer b.Close()
+		defer close(gate)
+		hand := func(items ...int) {
+			go b.DoAll(t.Context(), items)
+			synctest.Wait() // until they are all handed in
+		}
+		hand(0)
+		require.Equal(t, []int{0}, <-batches)
+		hand(-1, -2, -3)
+		hand(1, 2, 3, 4, 5, 6, 7, 8, 9)
+		gate <- struct{}{}
+		require.Equal(t, []int{1, 2, 3, 4, 5, 6, 7, -1}, <-batches)
+		gate <- struct{}{}
+		require.Equal(t, []int{8, 9, -2, -3}, <-batches)
+	})
 }
 
 func TestABatchKeepsToItsWeight(t *testing.T) {

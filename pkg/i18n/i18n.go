@@ -119,10 +119,30 @@ func (l *Localizer) Text(id string, pairs ...any) string {
 	return text
 }
 
+// Role is what one of the roles is called that every instance begins with; ok is false for any other.
+func (l *Localizer) Role(role string) (name string, ok bool) {
+	id, ok := map[string]string{
+		"owner": "pages.role.owner", "admin": "pages.role.admin", "member": "pages.role.member", "viewer": "pages.role.viewer",
+	}[role]
+	if !ok {
+		return "", false
+	}
+	return l.Text(id), true
+}
+
 // Date is a day, written out.
 func (l *Localizer) Date(at time.Time) string { return l.locale.FmtDateLong(at) }
 
 // Moment is a day and a time of day with its zone.
 func (l *Localizer) Moment(at time.Time) string {
-	return strings.Join([]string{l.Date(at), l.locale.FmtTimeShort(at), at.Format("MST")}, " ")
+	return l.Date(at) + " " + l.timeOfDay(at) + " " + at.Format("MST")
+}
+
+// timeOfDay is the hour and minute. The Korean of the locale data has "AM" and "PM", which nobody writes.
+func (l *Localizer) timeOfDay(at time.Time) string {
+	text := l.locale.FmtTimeShort(at)
+	if l.tag == language.Korean {
+		return strings.NewReplacer("AM", "오전", "PM", "오후").Replace(text)
+	}
+	return text
 }

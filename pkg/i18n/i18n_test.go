@@ -29,7 +29,7 @@ func TestPluralsAndDatesFollowTheLanguage(t *testing.T) {
 	for language, want := range map[string][3]string{
 		"en": {"1 day", "3 days", "March 9, 2026 9:30 am UTC"},
 		"de": {"1 Tag", "3 Tage", "9. März 2026 09:30 UTC"},
-		"ko": {"1일", "3일", "2026년 3월 9일 AM 9:30 UTC"},
+		"ko": {"1일", "3일", "2026년 3월 9일 오전 9:30 UTC"},
 		"ja": {"1日", "3日", "2026年3月9日 9:30 UTC"},
 		"es": {"1 día", "3 días", "9 de marzo de 2026 9:30 UTC"},
 		"ar": {"يوم واحد", "3 أيام", "9 مارس 2026 9:30 ص UTC"},

@@ -12,7 +12,7 @@ import (
 
 // encodingVersion stands before every encoded record. Another layout has another number; records of a number that is not
 // known are made again from the ledger.
-const encodingVersion = 2
+const encodingVersion = 3
 
 // ErrEncoding is returned by Decode for what Encode did not write.
 var ErrEncoding = errors.New("invitation: not an encoded record")
@@ -58,6 +58,8 @@ func (c *codec) record(r *Record) {
 	c.number(&r.Requested)
 	c.instant(&r.RequestedAt)
 	c.like(&r.Correlation, r.ID)
+	c.text(&r.TraceParent)
+	c.text(&r.TraceState)
 	c.instant(&r.Deadline)
 	c.number(&r.DeadlineSeq)
 	c.count(&r.Generation)
@@ -72,6 +74,9 @@ func (c *codec) record(r *Record) {
 	c.count(&r.Reminders)
 	c.flag(&r.Provisioned)
 	c.flag(&r.Refused)
+	c.instant(&r.RenewalAskedAt)
+	c.number(&r.RenewalSeq)
+	c.flag(&r.Renewed)
 }
 
 func (c *codec) request(q *events.InvitationRequested, of *Record) {

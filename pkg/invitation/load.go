@@ -48,6 +48,15 @@ func WithRefusal(ctx context.Context, l *ledger.Ledger, r Record) (Record, error
 	return r, err
 }
 
+// WithRenewal adds whether the invitee asked for a new link, which Load leaves out.
+func WithRenewal(ctx context.Context, l *ledger.Ledger, r Record) (Record, error) {
+	asked, err := load(ctx, l, r.Organization, r.ID, events.FactRenewal)
+	if err == nil {
+		r.Merge(asked)
+	}
+	return r, err
+}
+
 func load(ctx context.Context, l *ledger.Ledger, org, id string, facts ...string) (Record, error) {
 	r := Record{ID: id, Organization: org}
 	records, err := l.Facts(ctx, org, id, facts...)

@@ -81,6 +81,9 @@ type Record struct {
 	RequestedAt time.Time `json:"at,omitzero"`
 	// Correlation is the correlation id all events of the invitation share.
 	Correlation string `json:"corr,omitempty"`
+	// TraceParent and TraceState are the trace that the invitation began in (W3C Trace Context); empty where none was kept.
+	TraceParent string `json:"tp,omitempty"`
+	TraceState  string `json:"ts,omitempty"`
 
 	// Deadline is the newest deadline, said at sequence DeadlineSeq; Generation the link generation that came with it.
 	Deadline    time.Time `json:"exp,omitzero"`
@@ -105,6 +108,12 @@ type Record struct {
 	// Provisioned is true once the membership exists, Refused once it was refused for good.
 	Provisioned bool `json:"prov,omitempty"`
 	Refused     bool `json:"ref,omitempty"`
+
+	// RenewalAskedAt is when the invitee last asked for a new link, after the deadline; said at sequence RenewalSeq.
+	// Renewed is true where the answer was a new invitation, and not a word to the inviter.
+	RenewalAskedAt time.Time `json:"renat,omitzero"`
+	RenewalSeq     uint64    `json:"renseq,omitempty"`
+	Renewed        bool      `json:"renewed,omitempty"`
 }
 
 // Apply adds one event that was stored at that sequence and instant. Instants are the event's own, so that whoever published
@@ -120,6 +129,7 @@ func (r *Record) Apply(e events.Event, sequence uint64, stored time.Time) {
 	switch d := e.Data.(type) {
 	case *events.InvitationRequested:
 		r.Request, r.Requested, r.RequestedAt = d, sequence, stored
+		r.TraceParent, r.TraceState = e.TraceParent, e.TraceState
 		r.deadline(sequence, d.ExpiresAt, firstGeneration)
 		r.mail(sequence, Queued)
 	case *events.InvitationResendRequested:
@@ -154,8 +164,16 @@ func (r *Record) Apply(e events.Event, sequence uint64, stored time.Time) {
 		if d.Final {
 			r.Refused, r.Reason = true, d.Reason
 		}
+	case *events.InvitationRenewalAsked:
+		r.renewal(sequence, stored, d.Renewed)
 	case *events.MembershipProvisioned:
 		r.Provisioned = true
+	}
+}
+
+func (r *Record) renewal(sequence uint64, at time.Time, renewed bool) {
+	if sequence >= r.RenewalSeq {
+		r.RenewalAskedAt, r.RenewalSeq, r.Renewed = at, sequence, renewed
 	}
 }
 
@@ -190,6 +208,7 @@ func (r *Record) Merge(o Record) {
 	}
 	if r.Request == nil {
 		r.Request, r.Requested, r.RequestedAt = o.Request, o.Requested, o.RequestedAt
+		r.TraceParent, r.TraceState = o.TraceParent, o.TraceState
 	}
 	if o.DeadlineSeq > 0 {
 		r.deadline(o.DeadlineSeq, o.Deadline, o.Generation)
@@ -205,6 +224,9 @@ func (r *Record) Merge(o Record) {
 		r.AcceptedBy = o.AcceptedBy
 	}
 	r.Provisioned = r.Provisioned || o.Provisioned
+	if o.RenewalSeq > 0 {
+		r.renewal(o.RenewalSeq, o.RenewalAskedAt, o.Renewed)
+	}
 }
 
 // StatusAt is where the invitation stands at that instant: past its deadline it is expired whether or not that was

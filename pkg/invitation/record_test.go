@@ -40,6 +40,8 @@ func history() []stored {
 		&events.InvitationRevoked{Invitation: id, Reason: "changed my mind"},
 		&events.InvitationExpired{Invitation: id},
 		&events.InvitationAcceptRefused{Invitation: id, Reason: events.RefusedAuthority, Final: true},
+		&events.InvitationRenewalAsked{Invitation: id},
+		&events.InvitationRenewalAsked{Invitation: id, Renewed: true},
 		&events.MembershipProvisioned{Membership: events.Membership{Invitation: id}},
 	}
 	var all []stored

@@ -20,6 +20,7 @@ type Resource struct {
 	EndedAt      *time.Time        `json:"ended_at,omitempty" doc:"When it ended; absent while it is open."`
 	Metadata     map[string]string `json:"metadata,omitempty" doc:"Handed on to the membership untouched."`
 	Replaces     string            `json:"replaces,omitempty" doc:"The ended invitation that this one was made from."`
+	RenewalAsked *time.Time        `json:"renewal_asked_at,omitempty" doc:"When the invitee asked for a new link; absent where they did not."`
 }
 
 // Resource is the record as the API shows it at that instant.
@@ -33,6 +34,9 @@ func (r *Record) Resource(now time.Time) Resource {
 		out.EndedAt = &r.EndedAt
 	case out.Status == Expired:
 		out.EndedAt = &r.Deadline
+	}
+	if !r.RenewalAskedAt.IsZero() {
+		out.RenewalAsked = &r.RenewalAskedAt
 	}
 	if q := r.Request; q != nil {
 		out.Email, out.Name, out.Role, out.Inviter, out.Metadata, out.Replaces = q.Email, q.Name, q.Role, q.Inviter, q.Metadata, q.Replaces

@@ -34,7 +34,7 @@ var (
 // Sizes and times of the ledger's traffic.
 const (
 	maxBatch       = 1000            // the server's limit for one atomic batch
-	sideBySide     = 8               // messages that are quicker stored one by one (a sync each) than as a batch (about ten)
+	sideBySide     = 16              // messages that are stored as quickly one by one (a sync each) as together (a batch has a store of its own)
 	publishTimeout = 4 * time.Second // then the outcome is unknown and the caller is told "not now"
 	readTimeout    = 5 * time.Second
 	readBatch      = 256 // filters in one read; the server's limit is 1024 subjects
@@ -109,7 +109,9 @@ func (l *Ledger) start() {
 	l.publishers = map[string]*coalesce.Batcher[[]Message, uint64]{}
 	for _, stream := range []string{events.StreamRequests, events.StreamInvitations, events.StreamMemberships, events.StreamDeadLetters} {
 		l.publishers[stream] = coalesce.New(coalesce.Options[[]Message]{
-			Limit: maxBatch, Weigh: func(unit []Message) int { return len(unit) },
+			Limit: maxBatch, Parallel: 2, // one is on its way while the broker stores the other
+			Weigh:   func(unit []Message) int { return len(unit) },
+			Patient: func(unit []Message) bool { return unit[0].patient },
 		}, func(units [][]Message) []coalesce.Result[uint64] { return l.commit(stream, units) })
 	}
 	l.facts = coalesce.New(coalesce.Options[factsQuery]{

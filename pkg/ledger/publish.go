@@ -42,6 +42,7 @@ type Message struct {
 
 	expect  *expectation
 	guarded bool
+	patient bool
 }
 
 type expectation struct {
@@ -86,6 +87,12 @@ func (m Message) Expecting(filter string, sequence uint64) Message {
 // first alone may take its place, and this message is then refused.
 func (m Message) Guarded() Message {
 	m.guarded = true
+	return m
+}
+
+// Patient lets messages that somebody waits for be stored first, under load.
+func (m Message) Patient() Message {
+	m.patient = true
 	return m
 }
 

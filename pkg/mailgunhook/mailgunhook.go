@@ -50,6 +50,9 @@ const (
 // The names of the user variables that tie a report to its invitation. The sender sets them, Mailgun gives them back.
 const (
 	VarInvitation = "invitation"
+	// VarNotice stands in the place of VarInvitation on a mail that tells the inviter what became of the invitation: what is
+	// reported of it says nothing about the invitee.
+	VarNotice     = "notice"
 	VarGeneration = "generation"
 	VarPurpose    = "purpose"
 	VarIntent     = "intent"
@@ -66,6 +69,8 @@ type Event struct {
 	OccurredAt time.Time
 	// Invitation, Generation, Purpose and Intent are the user variables; empty or zero for mails of another sender.
 	Invitation string
+	// Notice is the invitation that a notice to the inviter is about; Invitation is empty then.
+	Notice     string
 	Generation int
 	Purpose    string
 	Intent     uint64
@@ -162,7 +167,7 @@ func (d data) event() Event {
 	code, _ := strconv.Atoi(string(d.Status.Code))
 	return Event{
 		ID: d.ID, Kind: d.kind(), OccurredAt: instant(d.Timestamp),
-		Invitation: vars[VarInvitation], Generation: generation, Purpose: vars[VarPurpose], Intent: intent,
+		Invitation: vars[VarInvitation], Notice: vars[VarNotice], Generation: generation, Purpose: vars[VarPurpose], Intent: intent,
 		Recipient: d.Recipient, MessageID: bracketed(d.Message.Headers.MessageID),
 		Code: code, Reason: d.Reason,
 	}

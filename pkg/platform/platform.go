@@ -18,6 +18,7 @@ import (
 	"github.com/usherhq/usher/pkg/clock"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/links"
+	"github.com/usherhq/usher/pkg/preferences"
 	"github.com/usherhq/usher/pkg/redisdb"
 	"github.com/usherhq/usher/pkg/roster"
 	"github.com/usherhq/usher/pkg/settings"
@@ -40,6 +41,7 @@ type Platform struct {
 	Redis        *redisdb.DB
 	Roster       *roster.Roster
 	Suppressions *suppressions.List
+	Preferences  *preferences.List
 	Keys         *apikeys.Keys
 	Links        *links.Ring
 	Views        *views.Views
@@ -158,6 +160,9 @@ func (p *Platform) openMemory(ctx context.Context, _ Options) error {
 		return err
 	}
 	if p.Suppressions, err = suppressions.Open(watching, p.Ledger); err != nil {
+		return err
+	}
+	if p.Preferences, err = preferences.Open(watching, p.Ledger); err != nil {
 		return err
 	}
 	if p.Keys, err = apikeys.Open(watching, p.Ledger); err != nil {

@@ -38,6 +38,9 @@ const (
 	Declined            Code = "declined"               // the invitee said no
 	Accepted            Code = "accepted"               // the invitee said yes, and it was somebody else's or another act
 	Replaced            Code = "replaced"               // a newer e-mail was sent
+	NotExpired          Code = "not-expired"            // there is nothing to renew: the invitation is still open
+	WrongAccount        Code = "wrong-account"          // the invitation is for somebody else than who is signed in
+	TooMany             Code = "too-many-requests"      // asked more often than is allowed; see RetryAfter
 	AuthorityLost       Code = "inviter-lost-authority" // the inviter may no longer grant this role
 	RoleGone            Code = "role-gone"              // the role is not one any more
 	MethodNotAllowed    Code = "method-not-allowed"     // the route takes other methods
@@ -75,6 +78,9 @@ var kinds = map[Code]kind{
 	Declined:            {http.StatusGone, "The invitation was declined"},
 	Accepted:            {http.StatusGone, "The invitation was accepted"},
 	Replaced:            {http.StatusGone, "A newer e-mail was sent"},
+	NotExpired:          {http.StatusConflict, "The invitation is still open"},
+	WrongAccount:        {http.StatusForbidden, "The invitation is for another account"},
+	TooMany:             {http.StatusTooManyRequests, "Too many requests"},
 	AuthorityLost:       {http.StatusConflict, "The inviter may no longer grant this"},
 	RoleGone:            {http.StatusConflict, "The role no longer exists"},
 	MethodNotAllowed:    {http.StatusMethodNotAllowed, "Another method is needed"},
@@ -95,7 +101,7 @@ type Error struct {
 	Fields []events.FieldError
 	// Other is the id of what stands in the way: the open invitation, or the member.
 	Other string
-	// RetryAfter is when to try again, where the code allows that (NotNow).
+	// RetryAfter is when to try again, where the code allows that (NotNow, TooMany).
 	RetryAfter time.Duration
 	// Cause is the error behind it, for the log alone.
 	Cause error

@@ -9,6 +9,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/text/language"
+
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
 	"github.com/usherhq/usher/pkg/admission"
@@ -28,6 +30,9 @@ const (
 	Existing = "existing"
 )
 
+// source is the CloudEvents source of what is published here: every door is the API's.
+const source = "/usher/api"
+
 // maxName is how many runes a person's name may have.
 const maxName = 200
 
@@ -38,6 +43,8 @@ type Redeemer struct {
 	Keys   *apikeys.Keys
 	Links  *links.Ring
 	Redis  *redisdb.DB
+	// Admission lets in what a renewal asks for.
+	Admission *admission.Admission
 	// Authority is the instance's policy for inviters who lost theirs: roster.AuthorityBlock or roster.AuthorityLower.
 	Authority string
 	// Learned is told what was just published, so that the next list shows it.
@@ -149,6 +156,11 @@ func (r *Redeemer) preview(ctx context.Context, record invitation.Record) (Previ
 	if err != nil {
 		return Preview{}, err
 	}
+	if record.StatusAt(r.Ledger.Now()) == invitation.Expired { // the page tells whether a new link was asked for
+		if record, err = invitation.WithRenewal(ctx, r.Ledger, record); err != nil {
+			return Preview{}, err
+		}
+	}
 	p := Preview{
 		Record: record, Organization: org, Email: address.Mask(record.Request.Email), Invitee: New,
 		Status: record.StatusAt(r.Ledger.Now()),
@@ -159,16 +171,35 @@ func (r *Redeemer) preview(ctx context.Context, record invitation.Record) (Previ
 	return p, nil
 }
 
-// Accept says yes for the holder of the link. name is how a new person wants to be called. Accepting again gives the same
-// success. It returns what Lookup returns, problem.Invalid for a missing name, problem.AuthorityLost or problem.RoleGone.
-func (r *Redeemer) Accept(ctx context.Context, token, name string) (Success, error) {
+// By is who answers.
+type By struct {
+	// Name is how a new person wants to be called.
+	Name string
+	// Locale is the BCP 47 language they want to be spoken to in; empty where they did not say.
+	Locale string
+	// Email is the verified address of whoever is signed in; empty where the link alone is the right to answer.
+	Email string
+}
+
+// Accept says yes for the holder of the link. Accepting again gives the same success. It returns what Lookup returns,
+// problem.Invalid for a missing name, problem.WrongAccount where somebody else is signed in, problem.AuthorityLost or
+// problem.RoleGone.
+func (r *Redeemer) Accept(ctx context.Context, token string, by By) (Success, error) {
 	o, err := r.open(ctx, token)
 	if err != nil {
 		return Success{}, err
 	}
+	return r.accept(ctx, o, by)
+}
+
+func (r *Redeemer) accept(ctx context.Context, o opened, by By) (Success, error) {
 	p, err := r.preview(ctx, o.record)
 	if err != nil {
 		return Success{}, err
+	}
+	if by.Email != "" && !r.Invites(p, by.Email) {
+		r.refused(ctx, o.record, events.RefusedWrongAccount)
+		return Success{}, problem.New(problem.WrongAccount, "The invitation is for another address than the one that is signed in.")
 	}
 	if o.record.Outcome == invitation.Accepted {
 		return r.success(p)
@@ -181,11 +212,13 @@ func (r *Redeemer) Accept(ctx context.Context, token, name string) (Success, err
 		r.refused(ctx, o.record, refusals[problem.As(err).Code])
 		return Success{}, err
 	}
-	if name, err = r.name(p, name); err != nil {
+	name, err := r.name(p, by.Name)
+	if err != nil {
 		return Success{}, err
 	}
 	won, err := r.end(ctx, &p.Record, events.FactAccepted, &events.InvitationAccepted{
 		Invitation: o.record.ID, Generation: o.claim.Generation, Person: o.record.Request.Person, Name: name, Invitee: p.Invitee,
+		Locale: locale(by.Locale),
 	})
 	if err != nil {
 		return Success{}, err
@@ -194,6 +227,29 @@ func (r *Redeemer) Accept(ctx context.Context, token, name string) (Success, err
 		return Success{}, r.ended(opened{record: p.Record, claim: o.claim})
 	}
 	return r.success(p)
+}
+
+// locale is a language in its own spelling, or "" for what is none: a wish that cannot be read refuses nobody.
+func locale(wish string) string {
+	tag, err := language.Parse(wish)
+	if wish == "" || err != nil || len(tag.String()) > events.MaxLocale {
+		return ""
+	}
+	return tag.String()
+}
+
+// Invites reports whether an invitation is for the owner of a verified address.
+func (r *Redeemer) Invites(p Preview, email string) bool {
+	person, ok := r.person(email)
+	return ok && p.Record.Request != nil && p.Record.Request.Person == person
+}
+
+func (r *Redeemer) person(email string) (string, bool) {
+	a, err := address.Parse(email)
+	if err != nil {
+		return "", false
+	}
+	return address.Person(r.Ledger.PersonKey(), a.Canonical), true
 }
 
 // refusals names, for the event, why an accept was turned away.
@@ -247,6 +303,13 @@ func Grant(roles roster.Roles, keys *apikeys.Keys, q *events.InvitationRequested
 	return "", lost
 }
 
+// What may be wrong with a name, as the message of the field error.
+const (
+	NameNeeded  = "is needed: how you want to be called"
+	NamePlain   = "must be plain text"
+	NameTooLong = "is too long"
+)
+
 func (r *Redeemer) name(p Preview, name string) (string, error) {
 	name = strings.TrimSpace(name)
 	if name == "" {
@@ -255,11 +318,11 @@ func (r *Redeemer) name(p Preview, name string) (string, error) {
 	wrong := ""
 	switch {
 	case name == "" && p.Invitee == New:
-		wrong = "is needed: how you want to be called"
+		wrong = NameNeeded
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(c rune) bool { return unicode.IsControl(c) || unicode.Is(unicode.Cf, c) }):
-		wrong = "must be plain text"
+		wrong = NamePlain
 	case utf8.RuneCountInString(name) > maxName:
-		wrong = "is too long"
+		wrong = NameTooLong
 	}
 	if wrong != "" {
 		return "", problem.Fields(events.FieldError{Location: "name", Message: wrong})
@@ -282,6 +345,10 @@ func (r *Redeemer) Decline(ctx context.Context, token, reason string) (Preview, 
 	if err != nil {
 		return Preview{}, err
 	}
+	return r.decline(ctx, o, reason)
+}
+
+func (r *Redeemer) decline(ctx context.Context, o opened, reason string) (Preview, error) {
 	p, err := r.preview(ctx, o.record)
 	if err != nil {
 		return Preview{}, err
@@ -306,10 +373,10 @@ func (r *Redeemer) Decline(ctx context.Context, token, reason string) (Preview, 
 
 func (r *Redeemer) end(ctx context.Context, record *invitation.Record, fact string, data events.Data) (bool, error) {
 	won, err := End(ctx, r.Ledger, record, fact, events.Event{
-		Source: "/usher/api", CausationID: record.ID, Data: data,
+		Source: source, CausationID: record.ID, Data: data,
 	})
-	if err == nil && won && r.Learned != nil {
-		r.Learned(ctx, *record)
+	if err == nil && won {
+		r.learned(ctx, *record)
 	}
 	return won, err
 }
@@ -318,6 +385,9 @@ func (r *Redeemer) end(ctx context.Context, record *invitation.Record, fact stri
 // the same write. won is false where another outcome was first. Either way record says afterwards how it ended.
 func End(ctx context.Context, l *ledger.Ledger, record *invitation.Record, fact string, e events.Event) (won bool, err error) {
 	e.ID, e.Type, e.Subject, e.Time, e.CorrelationID = events.NewEventID(), e.Data.EventType(), record.ID, l.Now(), record.ID
+	e.TraceParent, e.TraceState = record.TraceParent, record.TraceState
+	ctx, done := telemetry.Join(ctx, &e, fact)
+	defer done()
 	telemetry.Inject(ctx, &e)
 	m, err := ledger.Fact(events.InvitationSubject(record.Organization, record.ID, fact), e)
 	if err != nil {
@@ -348,7 +418,7 @@ func (r *Redeemer) refused(ctx context.Context, record invitation.Record, reason
 	}
 	slot := r.Ledger.Now().Truncate(refusedEvery).Format(time.RFC3339)
 	e := events.Event{
-		ID: events.DerivedEventID("refused", record.ID, reason, slot), Source: "/usher/api", Type: events.TypeInvitationAcceptRefused,
+		ID: events.DerivedEventID("refused", record.ID, reason, slot), Source: source, Type: events.TypeInvitationAcceptRefused,
 		Subject: record.ID, Time: r.Ledger.Now(), CorrelationID: record.ID,
 		Data: &events.InvitationAcceptRefused{Invitation: record.ID, Reason: reason},
 	}

@@ -17,6 +17,9 @@ type Intent struct {
 	Organization, Invitation string
 	// Sequence is the ledger sequence of that event.
 	Sequence uint64
+	// Notice is true for a mail that tells the inviter what happened. Each has a claim of its own, so that it waits for no
+	// mail to the invitee, and none waits for it.
+	Notice bool
 }
 
 // Claim is the right to send a mail of an invitation. There is one for each invitation and not one for each mail, so

@@ -86,9 +86,28 @@ func TestTwoMailsOfOneInvitationNeverLeaveSideBySide(t *testing.T) {
 		require.NoError(t, db.Release(t.Context(), resend, "one"), "only the intent that holds the claim gives it up")
 		require.True(t, claimed(t, db))
 
-		for _, other := range []redisdb.Intent{{"other", invitation, 7}, {"acme", "inv_01h455vb4pex5vsknk084sn02r", 7}} {
+		for _, other := range []redisdb.Intent{
+			{Organization: "other", Invitation: invitation, Sequence: 7}, {Organization: "acme", Invitation: "inv_01h455vb4pex5vsknk084sn02r", Sequence: 7},
+		} {
 			win(t, db, other, "two")
 		}
+	})
+}
+
+func TestANoticeWaitsForNoMailAndNoMailForIt(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, db *redisdb.DB) {
+		win(t, db, intent, "one")
+		notice := intent
+		notice.Notice = true
+		win(t, db, notice, "one")
+		require.False(t, claim(t, db, notice, "two").Won)
+		later := notice
+		later.Sequence++
+		win(t, db, later, "two")
+		require.NoError(t, db.Release(t.Context(), intent, "one"))
+		_, held, err := db.MailInFlight(t.Context(), "acme", invitation)
+		require.NoError(t, err)
+		require.False(t, held, "whoever revokes waits for mails to the invitee alone")
 	})
 }
 

@@ -32,6 +32,7 @@ func everything(ctx context.Context, db *redisdb.DB) map[string]error {
 	errs["Abandon"] = db.Abandon(ctx, "key", "k")
 	_, errs["FirstSeen"] = db.FirstSeen(ctx, "token", time.Hour)
 	errs["ForgetSeen"] = db.ForgetSeen(ctx, "token")
+	_, _, errs["Take"] = db.Take(ctx, redisdb.Limit{What: "renewals", Most: 1, Per: time.Hour})
 	_, errs["Records"] = db.Records(ctx, "acme", []string{"one"})
 	_, errs["Apply"] = db.Apply(ctx, "acme", []redisdb.Change{{ID: "one", New: []byte("x")}})
 	_, errs["Page"] = db.Page(ctx, "acme", any1, 0, 10)

@@ -21,13 +21,21 @@ const (
 	leaseLife = time.Minute
 	// answerLife is how long the answer to an idempotent request is kept.
 	answerLife = 24 * time.Hour
+	// sessionIdle is how long a session may go unused. When it ends at the latest stands in the session itself.
+	sessionIdle = 2 * time.Hour
 )
 
 // usher:token:<SHA-256 of the token> → "<org> <invitation>". Lives until a day after the deadline.
 func tokenKey(hash [sha256.Size]byte) string { return "usher:token:" + hex.EncodeToString(hash[:]) }
 
-// usher:claim:{<org>}:<invitation> → "<nanoseconds> <intent> <owner>". Lives for claimLife, or until released.
-func claimKey(i Intent) string { return "usher:claim:{" + i.Organization + "}:" + i.Invitation }
+// usher:claim:{<org>}:<invitation> → "<nanoseconds> <intent> <owner>", and the same for a notice under
+// usher:notice:{<org>}:<invitation>:<intent>. Lives for claimLife, or until released.
+func claimKey(i Intent) string {
+	if i.Notice {
+		return "usher:notice:{" + i.Organization + "}:" + i.Invitation + ":" + strconv.FormatUint(i.Sequence, 10)
+	}
+	return "usher:claim:{" + i.Organization + "}:" + i.Invitation
+}
 
 // usher:idempotency:<hash of scope and key> → the lease or the answer. Lives for leaseLife, then for answerLife.
 func idempotencyKey(scope, key string) string {
@@ -36,6 +44,17 @@ func idempotencyKey(scope, key string) string {
 
 // usher:webhook:<hash of the provider's token> → the nonce of whoever saw it first. Lives as long as the caller says.
 func webhookKey(token string) string { return "usher:webhook:" + digest(token) }
+
+// usher:session:<SHA-256 of the token> → "<end in milliseconds> <data>". Lives for sessionIdle after its last use.
+func sessionKey(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return "usher:session:" + hex.EncodeToString(sum[:])
+}
+
+// usher:limit:<hash of what is limited>:<number of the window> → how often in that window. Lives for two windows.
+func limitKey(what string, window int64) string {
+	return "usher:limit:" + digest(what) + ":" + strconv.FormatInt(window, 10)
+}
 
 // The views of one organization. They live for good, and are made again by a rebuild.
 type viewKeys struct{ prefix string }

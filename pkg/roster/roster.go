@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -251,6 +252,13 @@ func (r *Roster) Put(ctx context.Context, o Organization) (stored Organization, 
 		return o, created, err
 	}
 	return o, false, problem.New(problem.Conflict, "The organization is being changed by others; try again.")
+}
+
+// All lists every organization, sorted.
+func (r *Roster) All() []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Sorted(maps.Keys(r.organizations))
 }
 
 // Organizations lists the organizations a person is a member of, sorted.

@@ -54,7 +54,7 @@ type Settings struct {
 
 	ProfileAddr string `env:"USHER_PPROF_ADDR" about:"where Go's profiles are served, on this machine only, like 127.0.0.1:6060; unset: nowhere"`
 
-	NATSURL        string `env:"USHER_NATS_URL" secret:"true" about:"the broker; unset: embedded (only in \"usher up\")"`
+	NATSURL        string `env:"USHER_NATS_URL" secret:"true" about:"the broker; unset: embedded (only in \"usher up\"), and for the command line the context of the nats command line"`
 	NATSCreds      string `env:"USHER_NATS_CREDS" about:"path of the broker's credentials file"`
 	NATSMonitoring string `env:"USHER_NATS_MONITORING_URL" about:"the broker's monitoring address, asked at start whether every write is synced"`
 	NATSSync       string `env:"USHER_NATS_SYNC" about:"\"always\": your word that the broker syncs every write, where it cannot be asked"`
@@ -63,6 +63,10 @@ type Settings struct {
 
 	LinkKeys     string `env:"USHER_LINK_KEYS" secret:"true" about:"id:base64,…: the first signs links, all verify; required in production, made and kept in the data dir in development"`
 	BootstrapKey string `env:"USHER_BOOTSTRAP_API_KEY" secret:"true" about:"first API key, for automation; development prints one"`
+
+	OIDCIssuer       string `env:"USHER_OIDC_ISSUER" about:"the OpenID Connect issuer people sign in with, like https://accounts.example.com; unset: no console in production, a choice of demo people in development"`
+	OIDCClientID     string `env:"USHER_OIDC_CLIENT_ID" about:"Usher's client id there; its redirect address is <USHER_PUBLIC_URL>/signin/callback"`
+	OIDCClientSecret string `env:"USHER_OIDC_CLIENT_SECRET" secret:"true" about:"Usher's client secret there"`
 
 	Roles     []string      `env:"USHER_ROLES" envDefault:"owner,admin,member,viewer" about:"the roles, highest first; the first two invite"`
 	TTL       time.Duration `env:"USHER_INVITATION_TTL" envDefault:"168h" about:"how long invitations stay open, 5m to 8760h"`
@@ -177,10 +181,10 @@ func (s Settings) problems(service Service) []error {
 	production := !s.Development()
 	wrong(s.Env != Production && s.Env != Development, "USHER_ENV must be production or development")
 	wrong(s.Development() && service != All && service != Operator, "USHER_ENV=development works in \"usher up\" alone")
-	wrong(service != All && s.NATSURL == "", "USHER_NATS_URL is needed: only \"usher up\" has a broker of its own")
+	wrong(service != All && service != Operator && s.NATSURL == "", "USHER_NATS_URL is needed: only \"usher up\" has a broker of its own")
 	wrong(service != All && s.RedisURL == "", "USHER_REDIS_URL is needed: only \"usher up\" has a Redis of its own")
 	wrong(production && service == All && (s.NATSURL == "" || s.RedisURL == ""), "USHER_NATS_URL and USHER_REDIS_URL are needed in production: the embedded ones are for development")
-	wrong(s.NATSURL != "" && production && s.NATSMonitoring == "" && s.NATSSync == "",
+	wrong((s.NATSURL != "" || service == Operator) && production && s.NATSMonitoring == "" && s.NATSSync == "",
 		"USHER_NATS_MONITORING_URL is needed, or USHER_NATS_SYNC=always: it must be known that the broker syncs every write")
 	wrong(s.NATSSync != "" && s.NATSSync != "always", "USHER_NATS_SYNC can only be \"always\"")
 	wrong(!slices.Contains([]int{1, 3, 5}, s.Replicas), "USHER_REPLICAS must be 1, 3 or 5")
@@ -207,6 +211,37 @@ func (s Settings) problems(service Service) []error {
 	wrong(s.Grace < time.Second || s.Grace > 5*time.Minute, "USHER_SHUTDOWN_GRACE must be from 1s to 5m")
 	if service == Mailer || service == All {
 		found = append(found, s.mailProblems(production)...)
+	}
+	if service == API || service == All {
+		found = append(found, s.signInProblems(production)...)
+	}
+	return found
+}
+
+// signInProblems refuses settings for signing in that are there by half: nobody shall believe the console to be behind an
+// issuer when it is not.
+func (s Settings) signInProblems(production bool) []error {
+	var found []error
+	set := 0
+	for name, value := range map[string]string{
+		"USHER_OIDC_ISSUER": s.OIDCIssuer, "USHER_OIDC_CLIENT_ID": s.OIDCClientID, "USHER_OIDC_CLIENT_SECRET": s.OIDCClientSecret,
+	} {
+		if value != "" {
+			set++
+		} else {
+			found = append(found, fmt.Errorf("%s is needed beside the other USHER_OIDC settings", name))
+		}
+	}
+	if set == 0 {
+		return nil
+	}
+	u, err := url.Parse(s.OIDCIssuer)
+	switch {
+	case s.OIDCIssuer == "":
+	case err != nil, u.Host == "", u.RawQuery != "", u.Fragment != "", u.User != nil, u.Scheme != "http" && u.Scheme != "https":
+		found = append(found, errors.New("USHER_OIDC_ISSUER must be an address like https://accounts.example.com"))
+	case production && u.Scheme != "https" && !loopbackHost(u.Hostname()):
+		found = append(found, errors.New("USHER_OIDC_ISSUER must be https in production, unless its host is localhost"))
 	}
 	return found
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/usherhq/usher/events"
@@ -104,6 +106,30 @@ func TestATraceTravelsInsideAnEvent(t *testing.T) {
 	require.Equal(t, span.TraceID(), heard.TraceID())
 	require.Equal(t, span.SpanID(), heard.SpanID())
 	require.Equal(t, "vendor=1", heard.TraceState().String())
+}
+
+func TestAnAnswerJoinsTheTraceOfWhatItAnswers(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test")
+	asked := events.Event{TraceParent: "00-01000000000000000000000000000000-0200000000000000-01"}
+	ctx, request := tracer.Start(context.Background(), "POST /join")
+
+	joined, end := Join(ctx, &asked, "outcome.accepted")
+	var answer events.Event
+	Inject(joined, &answer)
+	end()
+
+	step := spans.Ended()[0]
+	require.Equal(t, "outcome.accepted", step.Name())
+	require.Equal(t, "01000000000000000000000000000000", step.SpanContext().TraceID().String())
+	require.Equal(t, "0200000000000000", step.Parent().SpanID().String())
+	require.Equal(t, request.SpanContext(), step.Links()[0].SpanContext)
+	require.Contains(t, answer.TraceParent, step.SpanContext().SpanID().String())
+
+	same, end := Join(ctx, &events.Event{}, "outcome.accepted")
+	end()
+	require.Equal(t, ctx, same)
+	require.Len(t, spans.Ended(), 1)
 }
 
 func TestNoTraceLeavesAnEventAsItIs(t *testing.T) {

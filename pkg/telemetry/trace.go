@@ -82,6 +82,20 @@ func Extract(ctx context.Context, e *events.Event) context.Context {
 	return w3c.Extract(ctx, (*carrier)(e))
 }
 
+// Join makes what is done with ctx part of the trace that the event came from, as a step of that name which is linked to
+// the trace that ctx was part of: a request of somebody who answers an event long after. end ends the step.
+func Join(ctx context.Context, e *events.Event, name string) (joined context.Context, end func()) {
+	there := Extract(context.Background(), e)
+	if !trace.SpanContextFromContext(there).IsValid() {
+		return ctx, func() {}
+	}
+	here := trace.SpanFromContext(ctx)
+	ctx, span := here.TracerProvider().Tracer("usher").Start(
+		trace.ContextWithRemoteSpanContext(ctx, trace.SpanContextFromContext(there)), name,
+		trace.WithLinks(trace.Link{SpanContext: here.SpanContext()}))
+	return ctx, func() { span.End() }
+}
+
 // carrier lets the propagator see an event as headers.
 type carrier events.Event
 

@@ -49,7 +49,7 @@ func (v *Views) Close() { v.own.Close() }
 
 // invitationFacts are the facts that change a record; timers do not.
 var invitationFacts = []string{
-	events.FactRequested, events.FactSent, events.FactResend, events.FactReminded, events.FactRefused, "delivery.*", "outcome.*",
+	events.FactRequested, events.FactSent, events.FactResend, events.FactReminded, events.FactRefused, events.FactRenewal, "delivery.*", "outcome.*",
 }
 
 func invitationFilters() []string {
@@ -273,8 +273,13 @@ type Query struct {
 	Status   invitation.Status
 	Delivery invitation.Delivery
 	Role     string
+	// Only narrows further by what is given; nil for all.
+	Only func(invitation.Status, invitation.Delivery) bool
 	// Person is the hash of the address, where one is looked for.
 	Person string
+	// Text is a part of the address or the name, in any case. A page then goes through some thousand invitations at most,
+	// so that it may be short although there is a next one.
+	Text string
 	// Limit is the most rows of a page; Cursor the place after which it begins.
 	Limit  int
 	Cursor string
@@ -295,6 +300,9 @@ func (v *Views) List(ctx context.Context, org string, q Query) (Page, error) {
 	}
 	if q.Person != "" {
 		return v.ofPerson(ctx, org, q)
+	}
+	if q.Text != "" {
+		return v.search(ctx, org, q, before)
 	}
 	entries, err := v.db.Page(ctx, org, q.matches, before, q.Limit+1)
 	if err != nil {
@@ -333,9 +341,53 @@ func (v *Views) ofPerson(ctx context.Context, org string, q Query) (Page, error)
 	return p, nil
 }
 
+// How a search reads: so many records at a time, and so many for one page.
+const (
+	searchStep  = 500
+	searchPages = 10
+)
+
+// search goes through the invitations, newest first, for those whose address or name holds the text.
+func (v *Views) search(ctx context.Context, org string, q Query, before uint64) (Page, error) {
+	var p Page
+	wanted := strings.ToLower(q.Text)
+	for range searchPages {
+		entries, err := v.db.Page(ctx, org, q.matches, before, searchStep)
+		if err != nil {
+			return Page{}, err
+		}
+		ids := make([]string, len(entries))
+		for i, e := range entries {
+			ids[i] = e.ID
+		}
+		records, err := v.records(ctx, org, ids)
+		if err != nil {
+			return Page{}, err
+		}
+		for _, r := range records {
+			if r.Request == nil || !strings.Contains(strings.ToLower(r.Request.Email+" "+r.Request.Name), wanted) {
+				continue
+			}
+			if p.Records = append(p.Records, r); len(p.Records) == q.Limit {
+				p.Next = formatCursor(listed(&r))
+				return p, nil
+			}
+		}
+		if len(entries) < searchStep {
+			return p, nil
+		}
+		before = entries[len(entries)-1].Score
+	}
+	p.Next = formatCursor(before)
+	return p, nil
+}
+
 func (q Query) matches(combo string) bool {
 	status, rest, _ := strings.Cut(combo, ":")
 	delivery, role, _ := strings.Cut(rest, ":")
+	if q.Only != nil && !q.Only(invitation.Status(status), invitation.Delivery(delivery)) {
+		return false
+	}
 	return (q.Status == "" || status == string(q.Status)) && (q.Delivery == "" || delivery == string(q.Delivery)) && (q.Role == "" || role == q.Role)
 }
 
@@ -368,6 +420,43 @@ func (v *Views) Counts(ctx context.Context, org string) (map[invitation.Status]i
 		counts[invitation.Status(status)] += n
 	}
 	return counts, nil
+}
+
+// Tally is how many invitations of an organization stand at one status and delivery state.
+type Tally struct {
+	Status   invitation.Status
+	Delivery invitation.Delivery
+	Count    int
+}
+
+// Tallies counts an organization's invitations by status and delivery. It returns problem.NotNow while Redis is down.
+func (v *Views) Tallies(ctx context.Context, org string) ([]Tally, error) {
+	combos, err := v.db.Counts(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	tallies := make([]Tally, 0, len(combos))
+	for c, n := range combos {
+		status, rest, _ := strings.Cut(c, ":")
+		delivery, _, _ := strings.Cut(rest, ":")
+		tallies = append(tallies, Tally{Status: invitation.Status(status), Delivery: invitation.Delivery(delivery), Count: n})
+	}
+	return tallies, nil
+}
+
+// Get reads invitations by their ids; those that are not there are left out. It returns problem.NotNow while Redis is down.
+func (v *Views) Get(ctx context.Context, org string, ids []string) (map[string]invitation.Record, error) {
+	raw, err := v.db.Records(ctx, org, ids)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]invitation.Record, len(ids))
+	for i, data := range raw {
+		if r, err := invitation.Decode(org, ids[i], data); err == nil {
+			found[ids[i]] = r
+		}
+	}
+	return found, nil
 }
 
 func formatCursor(sequence uint64) string {

@@ -50,7 +50,7 @@ func (s *Service) Run(ctx context.Context) error { return s.router.Run(ctx) }
 func (s *Service) Healthy(context.Context) error { return s.router.Healthy() }
 
 // accepted provisions the membership. What it gives comes from the record made when the invitation was issued; of the
-// event it takes the name alone, which is the invitee's to choose.
+// event it takes name and language alone, which are the invitee's to choose.
 func (s *Service) accepted(ctx context.Context, m *bus.Received) error {
 	said, ok := m.Event.Data.(*events.InvitationAccepted)
 	org, id, _, known := events.SplitInvitation(m.Subject)
@@ -74,7 +74,7 @@ func (s *Service) accepted(ctx context.Context, m *bus.Received) error {
 	if err != nil {
 		return err
 	}
-	return s.provision(ctx, m, record, role, said.Name)
+	return s.provision(ctx, m, record, role, said)
 }
 
 // role decides, by what the ledger says at this moment, which role the inviter can still give.
@@ -111,14 +111,15 @@ func refusal(err error) string {
 }
 
 // provision publishes the membership where the person has none. Redelivery finds it done.
-func (s *Service) provision(ctx context.Context, m *bus.Received, record invitation.Record, role, name string) error {
+func (s *Service) provision(ctx context.Context, m *bus.Received, record invitation.Record, role string, said *events.InvitationAccepted) error {
 	q := record.Request
 	subject := events.MembershipSubject(q.Organization, q.Person)
+	name := said.Name
 	if name == "" {
 		name = s.nameElsewhere(q)
 	}
 	provisioned := &events.MembershipProvisioned{Membership: events.Membership{
-		Organization: q.Organization, Person: q.Person, Email: q.Email, Name: name, Role: role, Invitation: record.ID,
+		Organization: q.Organization, Person: q.Person, Email: q.Email, Name: name, Locale: said.Locale, Role: role, Invitation: record.ID,
 		JoinedAt: s.Ledger.Now(), Metadata: q.Metadata, By: by(q),
 	}}
 	expected := uint64(0) // most people come for the first time; who does not is read below

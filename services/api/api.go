@@ -17,7 +17,9 @@ import (
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/pkg/redeem"
+	"github.com/usherhq/usher/services/api/console"
 	"github.com/usherhq/usher/services/api/imports"
+	"github.com/usherhq/usher/services/api/signin"
 )
 
 // source is the CloudEvents source of what this service publishes.
@@ -30,6 +32,8 @@ type Service struct {
 	probes    *platform.Probes
 	admission *admission.Admission
 	redeemer  *redeem.Redeemer
+	signIn    *signin.SignIn
+	console   *console.Console
 	tracer    trace.Tracer
 	outbox    http.Handler
 	// Imports are the bulk jobs.
@@ -51,11 +55,20 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 	s.admission = &admission.Admission{Ledger: p.Ledger, Roster: p.Roster, Suppressions: p.Suppressions, Keys: p.Keys, TTL: p.Settings.TTL}
 	s.redeemer = &redeem.Redeemer{
 		Ledger: p.Ledger, Roster: p.Roster, Keys: p.Keys, Links: p.Links, Redis: p.Redis, Authority: p.Settings.Authority,
-		Learned: func(ctx context.Context, r invitation.Record) { p.Views.Learn(ctx, r) },
+		Admission: s.admission,
+		Learned:   func(ctx context.Context, r invitation.Record) { p.Views.Learn(ctx, r) },
 	}
+	s.signIn = signin.New(signin.Options{
+		Issuer: p.Settings.OIDCIssuer, ClientID: p.Settings.OIDCClientID, ClientSecret: p.Settings.OIDCClientSecret,
+		PublicURL: p.Settings.PublicURL, Development: p.Settings.Development(), Demo: s.demoPeople,
+		Store: p.Redis.Sessions(), Logger: p.Logger, Clock: p.Clock,
+	})
 	if err := s.openImports(); err != nil {
 		return nil, err
 	}
+	s.console = console.New(console.Options{
+		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, PublicURL: p.Settings.PublicURL, Logger: p.Logger, Clock: p.Ledger.Now,
+	})
 	s.openBusDoor()
 	if s.listener, err = net.Listen("tcp", p.Settings.HTTPAddr); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
@@ -64,6 +77,7 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 		Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(p.Logger.Handler(), slog.LevelDebug),
 	}
+	s.server.RegisterOnShutdown(s.console.Stop) // its live views would outlast any grace
 	return s, nil
 }
 

@@ -27,7 +27,7 @@ const (
 
 // who is the caller to the jobs.
 func (c caller) who() imports.Who {
-	return imports.Who{Email: c.actor, Person: c.person, Key: c.key.ID}
+	return imports.Who{Email: c.actor, Person: c.person, Key: c.keyID()}
 }
 
 // bulkJob is a job on the wire.

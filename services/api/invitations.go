@@ -40,7 +40,7 @@ type invite struct {
 }
 
 // row is one row of a bulk request.
-type row struct {
+type invitationRow struct {
 	invite
 	Organization string `json:"organization" doc:"Short name of the organization."`
 }
@@ -61,7 +61,7 @@ func (s *Service) request(ctx context.Context, asked events.InvitationRequested,
 		}
 		asked.Inviter = c.actor
 	}
-	r := admission.Request{InvitationRequested: asked, Key: &c.key, Source: source}
+	r := admission.Request{InvitationRequested: asked, Key: c.key, Source: source}
 	if key := idempotencyKeyOf(ctx); key != "" {
 		r.ID = events.DerivedInvitationID("http", c.key.ID, key, strconv.Itoa(n))
 	}
@@ -111,7 +111,7 @@ type bulkInput struct {
 
 // rowsType is what the bulk route reads, for the OpenAPI document.
 var rowsType = reflect.TypeFor[struct {
-	Invitations []row `json:"invitations" minItems:"1" maxItems:"1000"`
+	Invitations []invitationRow `json:"invitations" minItems:"1" maxItems:"1000"`
 }]()
 
 // bulkBody is the body of a bulk request; its rows are read one by one, so that a bad one is refused alone.
@@ -156,7 +156,7 @@ func (s *Service) rows(ctx context.Context, raw []json.RawMessage) []bulkResult 
 	requests := make([]admission.Request, 0, len(raw))
 	at := make([]int, 0, len(raw))
 	for i, data := range raw {
-		var one row
+		var one invitationRow
 		if err := strictJSON(data, &one); err != nil {
 			refuse(i, problem.New(problem.Malformed, "The row cannot be read: %s.", printable(err.Error())))
 			continue
@@ -203,9 +203,6 @@ type listOutput[T any] struct {
 }
 
 func (s *Service) list(ctx context.Context, in *listInput) (*listOutput[invitation.Resource], error) {
-	if _, err := s.manages(ctx, in.Org); err != nil {
-		return nil, s.refusal(err, "")
-	}
 	q := views.Query{Status: in.Status, Delivery: in.Delivery, Role: in.Role, Limit: in.Limit, Cursor: in.Cursor}
 	if in.Email != "" {
 		who, err := address.Parse(in.Email)
@@ -214,7 +211,7 @@ func (s *Service) list(ctx context.Context, in *listInput) (*listOutput[invitati
 		}
 		q.Person = address.Person(s.Ledger.PersonKey(), who.Canonical)
 	}
-	page, err := s.Views.List(ctx, in.Org, q)
+	page, err := s.listed(ctx, in.Org, q)
 	if err != nil {
 		return nil, s.refusal(err, "")
 	}
@@ -228,6 +225,14 @@ func (s *Service) list(ctx context.Context, in *listInput) (*listOutput[invitati
 		out.Link = nextLink(ctx, page.Next)
 	}
 	return out, nil
+}
+
+// listed reads a page of an organization's invitations for whoever may manage them.
+func (s *Service) listed(ctx context.Context, org string, q views.Query) (views.Page, error) {
+	if _, err := s.manages(ctx, org); err != nil {
+		return views.Page{}, err
+	}
+	return s.Views.List(ctx, org, q)
 }
 
 type idInput struct {
@@ -250,7 +255,7 @@ func (s *Service) find(ctx context.Context, id string) (invitation.Record, strin
 		return record, "", err
 	}
 	if record.Request == nil { // rejected at the bus door: the organization may not even exist
-		if c := callerOf(ctx); !c.key.May(record.Organization) || c.person != "" {
+		if c := callerOf(ctx); !c.may(record.Organization) || !c.machine() {
 			return record, "", missing
 		}
 		return record, s.Roster.Roles().Owner(), nil
@@ -263,19 +268,24 @@ func (s *Service) find(ctx context.Context, id string) (invitation.Record, strin
 }
 
 func (s *Service) show(ctx context.Context, in *idInput) (*invitationOutput, error) {
-	record, _, err := s.find(ctx, in.ID)
+	record, _, err := s.whole(ctx, in.ID)
 	if err != nil {
-		return nil, s.refusal(err, "")
-	}
-	if err := s.complete(ctx, &record); err != nil {
 		return nil, s.refusal(err, "")
 	}
 	return &invitationOutput{Body: record.Resource(s.Ledger.Now())}, nil
 }
 
+// whole is find with all that is known.
+func (s *Service) whole(ctx context.Context, id string) (record invitation.Record, role string, err error) {
+	if record, role, err = s.find(ctx, id); err == nil {
+		err = s.complete(ctx, &record)
+	}
+	return record, role, err
+}
+
 // complete adds what the deciding facts leave out: delivery, and what became of the acceptance.
 func (s *Service) complete(ctx context.Context, record *invitation.Record) error {
-	facts, err := s.Ledger.Facts(ctx, record.Organization, record.ID, "delivery.*", events.FactRefused)
+	facts, err := s.Ledger.Facts(ctx, record.Organization, record.ID, "delivery.*", events.FactRefused, events.FactRenewal)
 	if err != nil {
 		return err
 	}
@@ -319,7 +329,20 @@ func (s *Service) timeline(ctx context.Context, in *idInput) (*timelineOutput, e
 		return nil, s.refusal(err, "")
 	}
 	out := &timelineOutput{}
-	add := func(stream, filter string) error {
+	err = s.history(ctx, record, func(stored ledger.Record, e events.Event) {
+		out.Body.Items = append(out.Body.Items, timelineEvent{
+			Sequence: stored.Sequence, Time: stored.Time, ID: e.ID, Type: e.Type, Source: e.Source, Subject: stored.Subject, Data: e.Data,
+		})
+	})
+	if err != nil {
+		return nil, s.refusal(err, "")
+	}
+	return out, nil
+}
+
+// history hands over everything the ledger says of an invitation, oldest first, and then of the membership it led to.
+func (s *Service) history(ctx context.Context, record invitation.Record, add func(ledger.Record, events.Event)) error {
+	read := func(stream, filter string) error {
 		for stored, err := range s.Ledger.Scan(ctx, stream, filter, 1) {
 			if err != nil {
 				return err
@@ -331,21 +354,17 @@ func (s *Service) timeline(ctx context.Context, in *idInput) (*timelineOutput, e
 			if m, ok := e.Data.(*events.MembershipProvisioned); ok && m.Invitation != record.ID {
 				continue
 			}
-			out.Body.Items = append(out.Body.Items, timelineEvent{
-				Sequence: stored.Sequence, Time: stored.Time, ID: e.ID, Type: e.Type, Source: e.Source, Subject: stored.Subject, Data: e.Data,
-			})
+			add(stored, e)
 		}
 		return nil
 	}
-	if err := add(events.StreamInvitations, events.InvitationFilter(record.Organization, record.ID)); err != nil {
-		return nil, s.refusal(err, "")
+	if err := read(events.StreamInvitations, events.InvitationFilter(record.Organization, record.ID)); err != nil {
+		return err
 	}
-	if record.Request != nil {
-		if err := add(events.StreamMemberships, events.MembershipSubject(record.Organization, record.Request.Person)); err != nil {
-			return nil, s.refusal(err, "")
-		}
+	if record.Request == nil {
+		return nil
 	}
-	return out, nil
+	return read(events.StreamMemberships, events.MembershipSubject(record.Organization, record.Request.Person))
 }
 
 func nextLink(ctx context.Context, cursor string) string {

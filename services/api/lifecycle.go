@@ -27,17 +27,23 @@ type revokeBody struct {
 }
 
 func (s *Service) revoke(ctx context.Context, in *revokeInput) (*invitationOutput, error) {
-	record, role, err := s.find(ctx, in.ID)
+	record, err := s.takeBack(ctx, in.ID, cmp.Or(in.Body, &revokeBody{}).Reason)
 	if err != nil {
 		return nil, s.refusal(err, "")
 	}
-	if err := s.mayTouch(role, record); err != nil {
-		return nil, s.refusal(err, "")
-	}
-	if err := s.end(ctx, &record, cmp.Or(in.Body, &revokeBody{}).Reason); err != nil {
-		return nil, s.refusal(err, "")
-	}
 	return &invitationOutput{Body: record.Resource(s.Ledger.Now())}, nil
+}
+
+// takeBack revokes an invitation that the caller may manage.
+func (s *Service) takeBack(ctx context.Context, id, reason string) (invitation.Record, error) {
+	record, role, err := s.find(ctx, id)
+	if err == nil {
+		err = s.mayTouch(role, record)
+	}
+	if err == nil {
+		err = s.end(ctx, &record, reason)
+	}
+	return record, err
 }
 
 func (s *Service) mayTouch(role string, record invitation.Record) error {
@@ -90,30 +96,34 @@ func (s *Service) resend(ctx context.Context, in *resendInput) (*acceptedOutput,
 	if err := s.ready(); err != nil {
 		return nil, s.refusal(err, "")
 	}
-	record, role, err := s.find(ctx, in.ID)
-	if err == nil {
-		err = s.mayTouch(role, record)
-	}
-	if err == nil {
-		err = s.complete(ctx, &record)
-	}
-	if err != nil {
-		return nil, s.refusal(err, "")
-	}
-	asked, status := cmp.Or(in.Body, &resendBody{}), record.StatusAt(s.Ledger.Now())
-	switch {
-	case status == invitation.Pending && record.Mail != invitation.Bounced && record.Mail != invitation.Complained:
-		err = s.sendAgain(ctx, &record, asked.Rotate, asked.SendAnyway)
-	case status == invitation.Pending || status == invitation.Expired:
-		record, err = s.replace(ctx, record, asked.SendAnyway)
-	default:
-		err = hasEnded(status)
-	}
+	record, err := s.mailAgain(ctx, in.ID, *cmp.Or(in.Body, &resendBody{}))
 	if err != nil {
 		return nil, s.refusal(err, "body.")
 	}
-	s.Views.Learn(ctx, record)
 	return s.accepted(record), nil
+}
+
+// mailAgain mails an invitation again that the caller may manage. One that expired or bounced becomes a new one.
+func (s *Service) mailAgain(ctx context.Context, id string, asked resendBody) (invitation.Record, error) {
+	record, role, err := s.whole(ctx, id)
+	if err == nil {
+		err = s.mayTouch(role, record)
+	}
+	if err != nil {
+		return record, err
+	}
+	switch status := record.StatusAt(s.Ledger.Now()); {
+	case status == invitation.Pending && record.Mail != invitation.Bounced && record.Mail != invitation.Complained:
+		err = s.sendAgain(ctx, &record, asked.Rotate, asked.SendAnyway)
+	case status == invitation.Pending || status == invitation.Expired:
+		record, err = s.replace(ctx, record, replacement{anyway: asked.SendAnyway})
+	default:
+		err = hasEnded(status)
+	}
+	if err == nil {
+		s.Views.Learn(ctx, record)
+	}
+	return record, err
 }
 
 // sendAgain asks for another mail of an open invitation and moves its deadline, in one write with its timer.
@@ -181,12 +191,20 @@ func resendUnit(e events.Event, record *invitation.Record, deadline time.Time, h
 	return []ledger.Message{timer.Expecting(events.ClaimSubject(record.Organization, record.Request.Person), held), asked.Guarded()}, nil
 }
 
+// replacement says what of a new invitation differs from the one it replaces.
+type replacement struct {
+	// email is the right address where the old one was wrong, empty to keep it.
+	email  string
+	anyway bool
+}
+
 // replace makes a new invitation of one that expired or bounced. The old one ends only when the new one passes the rules.
-func (s *Service) replace(ctx context.Context, old invitation.Record, anyway bool) (invitation.Record, error) {
+func (s *Service) replace(ctx context.Context, old invitation.Record, with replacement) (invitation.Record, error) {
 	asked := *old.Request
+	asked.Email = cmp.Or(with.email, asked.Email)
 	asked.ExpiresIn = old.Request.ExpiresAt.Sub(old.RequestedAt).Round(time.Minute).String()
-	asked.SendAnyway = anyway // what was said of the mail that bounced says nothing of this one
-	asked.Replaces = old.ID
+	asked.SendAnyway = with.anyway // what was said of the mail that bounced says nothing of this one
+	asked.Replaces, asked.Renewal = old.ID, false
 	if asked.InviterPerson == "" || callerOf(ctx).actor != "" {
 		asked.Inviter = "" // the API key that invited, or the member who does now
 	}

@@ -56,8 +56,9 @@ func (s *Service) lookup(ctx context.Context, in *lookupInput) (*lookupOutput, e
 
 type acceptInput struct {
 	Body struct {
-		Token string `json:"token" maxLength:"200" doc:"The last part of the link."`
-		Name  string `json:"name,omitempty" maxLength:"200" doc:"How a new person wants to be called."`
+		Token  string `json:"token" maxLength:"200" doc:"The last part of the link."`
+		Name   string `json:"name,omitempty" maxLength:"200" doc:"How a new person wants to be called."`
+		Locale string `json:"locale,omitempty" maxLength:"35" doc:"Language the person wants to be spoken to in, as BCP 47." example:"en"`
 	}
 }
 
@@ -76,7 +77,7 @@ func (s *Service) acceptLink(ctx context.Context, in *acceptInput) (*acceptOutpu
 	if err := s.ready(); err != nil {
 		return nil, s.refusal(err, "")
 	}
-	success, err := s.redeemer.Accept(ctx, in.Body.Token, in.Body.Name)
+	success, err := s.redeemer.Accept(ctx, in.Body.Token, redeem.By{Name: in.Body.Name, Locale: in.Body.Locale})
 	if err != nil {
 		return nil, s.refusal(err, "body.")
 	}
@@ -103,4 +104,25 @@ func (s *Service) declineLink(ctx context.Context, in *declineInput) (*lookupOut
 		return nil, s.refusal(err, "body.")
 	}
 	return &lookupOutput{CacheControl: "no-store", Body: previewOf(p)}, nil
+}
+
+type renewOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         struct {
+		Preview preview `json:"preview"`
+		Renewed bool    `json:"renewed" doc:"True: a new invitation is being mailed to the same address. False: the inviter is told of the wish."`
+	}
+}
+
+func (s *Service) renewLink(ctx context.Context, in *lookupInput) (*renewOutput, error) {
+	if err := s.ready(); err != nil {
+		return nil, s.refusal(err, "")
+	}
+	answer, err := s.redeemer.Renew(ctx, in.Body.Token)
+	if err != nil {
+		return nil, s.refusal(err, "body.")
+	}
+	out := &renewOutput{CacheControl: "no-store"}
+	out.Body.Preview, out.Body.Renewed = previewOf(answer.Preview), answer.Renewed
+	return out, nil
 }

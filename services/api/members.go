@@ -93,24 +93,29 @@ type changeMemberInput struct {
 }
 
 func (s *Service) changeMember(ctx context.Context, in *changeMemberInput) (*memberOutput, error) {
-	if !s.Roster.Roles().Known(in.Body.Role) {
-		return nil, s.refusal(problem.Fields(events.FieldError{Location: "role", Message: "is no role here"}), "body.")
+	m, err := s.changeRole(ctx, in.Org, in.Person, in.Body.Role)
+	if err != nil {
+		return nil, s.refusal(err, "body.")
 	}
-	m, err := s.change(ctx, in.Org, in.Person, func(m events.Membership, own string) (events.Data, events.Membership, error) {
-		if !s.Roster.Roles().MayGrant(own, in.Body.Role) {
-			return nil, m, problem.New(problem.RoleTooHigh, "You are %s and cannot grant %s.", own, in.Body.Role)
+	return &memberOutput{Body: show(m)}, nil
+}
+
+// changeRole gives a member another role, as far as the caller may.
+func (s *Service) changeRole(ctx context.Context, org, person, role string) (events.Membership, error) {
+	if !s.Roster.Roles().Known(role) {
+		return events.Membership{}, problem.Fields(events.FieldError{Location: "role", Message: "is no role here"})
+	}
+	return s.change(ctx, org, person, func(m events.Membership, own string) (events.Data, events.Membership, error) {
+		if !s.Roster.Roles().MayGrant(own, role) {
+			return nil, m, problem.New(problem.RoleTooHigh, "You are %s and cannot grant %s.", own, role)
 		}
 		before := m.Role
-		m.Role, m.By = in.Body.Role, callerOf(ctx).by()
+		m.Role, m.By = role, callerOf(ctx).by()
 		if before == m.Role {
 			return nil, m, nil
 		}
 		return &events.MembershipRoleChanged{Membership: m, PreviousRole: before}, m, nil
 	})
-	if err != nil {
-		return nil, s.refusal(err, "body.")
-	}
-	return &memberOutput{Body: show(m)}, nil
 }
 
 type removeMemberInput struct {
@@ -119,14 +124,18 @@ type removeMemberInput struct {
 }
 
 func (s *Service) removeMember(ctx context.Context, in *removeMemberInput) (*struct{}, error) {
-	_, err := s.change(ctx, in.Org, in.Person, func(m events.Membership, _ string) (events.Data, events.Membership, error) {
-		m.By = callerOf(ctx).by()
-		return &events.MembershipRemoved{Membership: m}, m, nil
-	})
-	if err != nil {
+	if _, err := s.remove(ctx, in.Org, in.Person); err != nil {
 		return nil, s.refusal(err, "")
 	}
 	return nil, nil
+}
+
+// remove takes a membership away, as far as the caller may.
+func (s *Service) remove(ctx context.Context, org, person string) (events.Membership, error) {
+	return s.change(ctx, org, person, func(m events.Membership, _ string) (events.Data, events.Membership, error) {
+		m.By = callerOf(ctx).by()
+		return &events.MembershipRemoved{Membership: m}, m, nil
+	})
 }
 
 // change applies one change to a membership. The publish expects that nobody in the whole organization changed since the

@@ -72,9 +72,9 @@ func (s *Service) mayPut(ctx context.Context, org string, owner bool) error {
 	if err != nil && !unknown {
 		return err
 	}
-	if c.person == "" {
+	if c.machine() {
 		switch {
-		case !c.key.May(org):
+		case !c.may(org):
 			return problem.New(problem.Forbidden, "This API key does not work for that organization.")
 		case unknown && !owner:
 			return problem.Fields(events.FieldError{Location: "owner", Message: "is needed for a new organization"})

@@ -10,11 +10,12 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/services/api/docs"
-	"github.com/usherhq/usher/services/api/pages"
+	"github.com/usherhq/usher/services/api/web"
 )
 
 // routes is every route there is.
@@ -22,11 +23,23 @@ func (s *Service) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.operations(mux)
 
-	invitee := pages.New(pages.Options{Redeemer: s.redeemer, Unsubscriber: s, Members: s.Roster, PublicURL: s.Settings.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now})
+	invitee := s.invitee()
 	mux.Handle("/i/{token}", invitee)
-	mux.Handle("/join", invitee)
+	for _, path := range []string{"/join", "/invitations", "/invitations/{id}"} {
+		mux.Handle(path, s.signIn.Sessions(invitee))
+	}
 	mux.Handle("/unsubscribe/{token}", invitee)
 	mux.Handle("/assets/", invitee)
+
+	mux.Handle(web.Path, web.Handler())
+	if s.signIn.Enabled() {
+		front := s.signIn.Sessions(s.signIn)
+		mux.Handle("/signin", front)
+		mux.Handle("/signin/", front)
+		mux.Handle("/signout", front)
+		mux.Handle("/console", s.signIn.Sessions(s.console))
+		mux.Handle("/console/", s.signIn.Sessions(s.console))
+	}
 
 	mux.HandleFunc("POST /webhooks/mailgun", s.mailgunWebhook)
 
@@ -70,6 +83,7 @@ func (s *Service) operations(outer *http.ServeMux) {
 	register(api, http.MethodPost, "/v1/links/lookup", "See what a link is about", s.lookup, 200, 404, 410)
 	register(api, http.MethodPost, "/v1/links/accept", "Accept an invitation", s.acceptLink, 200, 404, 409, 410, 422)
 	register(api, http.MethodPost, "/v1/links/decline", "Decline an invitation", s.declineLink, 200, 404, 410)
+	register(api, http.MethodPost, "/v1/links/renew", "Ask for a new link in place of an expired one", s.renewLink, 202, 404, 409, 410, 429)
 	register(api, http.MethodGet, "/v1/organizations/{org}/imports", "List imports, newest first", s.listImports, 200, 403, 404)
 	register(api, http.MethodGet, "/v1/imports/{id}", "Show an import and how far it got", s.showImport, 200, 404)
 	register(api, http.MethodGet, "/v1/imports/{id}/rows", "List an import's rows", s.importRows, 200, 404, 422)
@@ -152,6 +166,7 @@ func (s *Service) taken(mux *http.ServeMux) http.Handler {
 		case !isJSON(r.Header.Get("Content-Type")):
 			s.refuse(w, problem.New(problem.MediaType, "Send \"Content-Type: application/json\"."))
 		default:
+			trace.SpanFromContext(r.Context()).SetName(pattern) // more than the outer router knew
 			mux.ServeHTTP(w, r)
 		}
 	})

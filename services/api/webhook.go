@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -48,7 +49,7 @@ func (s *Service) mailgunWebhook(w http.ResponseWriter, r *http.Request) {
 
 // delivery takes in a report once. The provider's event id makes a repeat the same event.
 func (s *Service) delivery(ctx context.Context, report mailgunhook.Event) error {
-	record, err := invitation.Find(ctx, s.Ledger, report.Invitation)
+	record, err := invitation.Find(ctx, s.Ledger, cmp.Or(report.Invitation, report.Notice))
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && record.Request == nil {
 		s.Logger.Warn("a webhook about an unknown invitation was ignored", "kind", report.Kind)
 		return nil
@@ -73,7 +74,7 @@ func (s *Service) record(ctx context.Context, record invitation.Record, report m
 		return err
 	}
 	data, fact := deliveryEvent(report)
-	if data == nil {
+	if data == nil || report.Invitation == "" { // of a notice to the inviter, nothing is told
 		return nil
 	}
 	message, err := ledger.Fact(events.InvitationSubject(record.Organization, record.ID, fact), events.Event{
@@ -93,10 +94,14 @@ func (s *Service) suppress(ctx context.Context, record invitation.Record, report
 	reason := map[mailgunhook.Kind]string{
 		mailgunhook.Bounced: suppressions.Bounced, mailgunhook.Complained: suppressions.Complained, mailgunhook.Unsubscribed: suppressions.Unsubscribed,
 	}[report.Kind]
-	if reason == "" {
+	person := record.Request.Person
+	if report.Invitation == "" {
+		person = record.Request.InviterPerson
+	}
+	if reason == "" || person == "" {
 		return nil
 	}
-	return s.Suppressions.Add(ctx, record.Request.Person, suppressions.Suppression{Reason: reason, Invitation: record.ID})
+	return s.Suppressions.Add(ctx, person, suppressions.Suppression{Reason: reason, Invitation: record.ID})
 }
 
 func deliveryEvent(report mailgunhook.Event) (events.Data, string) {

@@ -40,7 +40,10 @@ func parse() map[string]*template.Template {
 }
 
 // render answers with a page. It is written whole or not at all.
-func (p *Pages) render(w http.ResponseWriter, status int, page string, v view) {
+func (p *Pages) render(w http.ResponseWriter, r *http.Request, status int, page string, v view) {
+	if v.Localizer == nil {
+		v.Localizer = speak(r)
+	}
 	v.Base = p.base
 	var body bytes.Buffer
 	if err := templates[page].Execute(&body, v); err != nil {
@@ -49,6 +52,7 @@ func (p *Pages) render(w http.ResponseWriter, status int, page string, v view) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Language", v.Lang())
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // the reader has gone; there is nobody to tell
 }

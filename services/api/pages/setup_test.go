@@ -34,6 +34,7 @@ type door struct {
 
 	down       error // what every call answers while a dependency is down
 	refuse     error // what Accept answers
+	by         redeem.By
 	acts       []string
 	unsubLinks map[string]bool
 }
@@ -91,12 +92,98 @@ func (d *door) end(token string, outcome invitation.Status, act string) error {
 	return nil
 }
 
-func (d *door) Accept(_ context.Context, token, name string) (redeem.Success, error) {
-	if name == "" {
-		return redeem.Success{}, problem.Fields(events.FieldError{Location: "name", Message: "is needed: how you want to be called"})
+func (d *door) Accept(_ context.Context, token string, by redeem.By) (redeem.Success, error) {
+	if p, ok := d.links[token]; ok && by.Email != "" && !d.Invites(*p, by.Email) {
+		return redeem.Success{}, problem.New(problem.WrongAccount, "It is for somebody else.")
 	}
-	return redeem.Success{}, d.end(token, invitation.Accepted, "accept "+token+" as "+name)
+	if by.Name == "" && d.links[token].Invitee == redeem.New {
+		return redeem.Success{}, problem.Fields(events.FieldError{Location: "name", Message: redeem.NameNeeded})
+	}
+	d.by = by
+	return redeem.Success{}, d.end(token, invitation.Accepted, "accept "+token+" as "+by.Name)
 }
+
+// Renew answers as the organization's policy says.
+func (d *door) Renew(_ context.Context, token string) (redeem.Renewal, error) {
+	_, err := d.Lookup(context.Background(), token)
+	switch {
+	case d.refuse != nil:
+		return redeem.Renewal{}, d.refuse
+	case err == nil:
+		return redeem.Renewal{}, problem.New(problem.NotExpired, "It is open.")
+	case !problem.Is(err, problem.Expired):
+		return redeem.Renewal{}, err
+	}
+	r := &d.links[token].Record
+	r.RenewalAskedAt, r.Renewed = d.now, d.links[token].Organization.Policy.SelfServiceRenewal
+	d.acts = append(d.acts, "renew "+token)
+	return redeem.Renewal{Renewed: r.Renewed}, nil
+}
+
+// Invites: addresses are compared as they are, whole; the preview has the masked one.
+func (d *door) Invites(p redeem.Preview, email string) bool { return p.Record.Request.Email == email }
+
+func (d *door) OpenFor(_ context.Context, email string) (open []redeem.Preview, err error) {
+	for token, p := range d.links {
+		if _, err := d.Lookup(context.Background(), token); err == nil && d.Invites(*p, email) {
+			open = append(open, *p)
+		}
+	}
+	return open, d.down
+}
+
+// own is the token of somebody's invitation.
+func (d *door) own(id, email string) (string, error) {
+	for token, p := range d.links {
+		if p.Record.ID == id && d.Invites(*p, email) {
+			return token, nil
+		}
+	}
+	return "", problem.New(problem.NotFound, "There is no such invitation.")
+}
+
+func (d *door) Own(ctx context.Context, id, email string) (redeem.Preview, error) {
+	token, err := d.own(id, email)
+	if err != nil {
+		return redeem.Preview{}, err
+	}
+	return d.Lookup(ctx, token)
+}
+
+func (d *door) AcceptOwn(ctx context.Context, id string, by redeem.By) (redeem.Success, error) {
+	token, err := d.own(id, by.Email)
+	if err != nil {
+		return redeem.Success{}, err
+	}
+	return d.Accept(ctx, token, by)
+}
+
+func (d *door) DeclineOwn(ctx context.Context, id, email string) (redeem.Preview, error) {
+	token, err := d.own(id, email)
+	if err != nil {
+		return redeem.Preview{}, err
+	}
+	return d.Decline(ctx, token, "")
+}
+
+// gate is the sign-in: who is signed in, if anybody.
+type gate struct {
+	off    bool
+	person *pages.Person
+}
+
+func (g *gate) Enabled() bool { return !g.off }
+
+func (g *gate) Person(*http.Request) (pages.Person, bool) {
+	if g.person == nil {
+		return pages.Person{}, false
+	}
+	return *g.person, true
+}
+
+func (g *gate) Path(returnTo string) string { return "/signin?to=" + url.QueryEscape(returnTo) }
+
+func (g *gate) SignOutPath(returnTo string) string { return "/signout?to=" + url.QueryEscape(returnTo) }
 
 func (d *door) Decline(_ context.Context, token, _ string) (redeem.Preview, error) {
 	return redeem.Preview{}, d.end(token, invitation.Declined, "decline "+token)
@@ -109,15 +196,18 @@ func (d *door) Member(organization, person string) (roster.Member, bool) {
 	return m, ok && organization == "acme"
 }
 
-func (d *door) CheckUnsubscribe(token string) error {
+func (d *door) CheckUnsubscribe(_ context.Context, token string) (redeem.Preview, error) {
 	if !d.unsubLinks[token] {
-		return problem.New(problem.NotFound, "This link leads nowhere.")
+		return redeem.Preview{}, problem.New(problem.NotFound, "This link leads nowhere.")
 	}
-	return nil
+	if d.down != nil {
+		return redeem.Preview{}, nil
+	}
+	return *d.links[token], nil
 }
 
-func (d *door) Unsubscribe(_ context.Context, token string) error {
-	if err := d.CheckUnsubscribe(token); err != nil {
+func (d *door) Unsubscribe(ctx context.Context, token string) error {
+	if _, err := d.CheckUnsubscribe(ctx, token); err != nil {
 		return err
 	}
 	if d.down != nil {
@@ -127,16 +217,20 @@ func (d *door) Unsubscribe(_ context.Context, token string) error {
 	return nil
 }
 
-func setup(t *testing.T) (*door, *browser) {
+func setup(t *testing.T, change ...func(*pages.Options)) (*door, *browser) {
 	t.Helper()
 	d := &door{
 		links: map[string]*redeem.Preview{token: invited()}, now: eventstest.Now, members: map[string]roster.Member{},
 		unsubLinks: map[string]bool{token: true},
 	}
-	server := httptest.NewServer(pages.New(pages.Options{
-		Redeemer: d, Unsubscriber: d, Members: d, PublicURL: "http://invite.example.org", Logger: slog.New(slog.DiscardHandler),
+	o := pages.Options{
+		Redeemer: d, Mailbox: d, Unsubscriber: d, Members: d, PublicURL: "http://invite.example.org", Logger: slog.New(slog.DiscardHandler),
 		Clock: func() time.Time { return d.now },
-	}))
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	server := httptest.NewServer(pages.New(o))
 	t.Cleanup(server.Close)
 	return d, newBrowser(t, server.URL)
 }
@@ -217,6 +311,15 @@ func (p page) forms() []form {
 	var found []form
 	for _, node := range p.all("form") {
 		f := form{fields: url.Values{}, buttons: url.Values{}}
+		for _, in := range within(node, "select") {
+			name, _ := attribute(in, "name")
+			for _, option := range within(in, "option") {
+				if _, selected := attribute(option, "selected"); selected {
+					value, _ := attribute(option, "value")
+					f.fields.Set(name, value)
+				}
+			}
+		}
 		for _, in := range within(node, "input") {
 			_, checked := attribute(in, "checked")
 			kind, _ := attribute(in, "type")
@@ -240,6 +343,14 @@ func (p page) forms() []form {
 }
 
 func (p page) all(tag string) []*html.Node { return within(p.root, tag) }
+
+// links are those that are about the invitation: not the languages below each page.
+func (p page) links() []*html.Node {
+	if m := p.all("main"); len(m) == 1 {
+		return within(m[0], "a")
+	}
+	return nil
+}
 
 func within(root *html.Node, tag string) []*html.Node {
 	var found []*html.Node

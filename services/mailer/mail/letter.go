@@ -1,6 +1,10 @@
 package mail
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/usherhq/usher/pkg/i18n"
+)
 
 // Field is a place in a letter that each recipient fills differently.
 type Field int
@@ -23,6 +27,22 @@ type Letter struct {
 	html, text    pattern
 	shareable     bool
 	unsubscribe   bool
+	speaks        *i18n.Localizer
+	greeting      greeting
+}
+
+// greeting is a salutation in the letter's language.
+type greeting struct {
+	before, after string // of the name
+	plain         string // where there is no name
+	dir           string
+}
+
+func (g greeting) to(name string) string {
+	if name = clean(name, maxName); name == "" {
+		return g.plain
+	}
+	return g.before + isolated(name, g.dir) + g.after
 }
 
 // HTML is the HTML part with each field replaced by what mark gives for it.

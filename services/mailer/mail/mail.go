@@ -1,7 +1,7 @@
 // Package mail is one e-mail to one person: what it says, how it fares, and how many leave together.
 //
-// A Renderer writes mails. Those that invite to the same organization for the same inviter, role and purpose share one
-// Letter, so that a provider can take a thousand of them in one call. A Sender hands mails to a provider; Batching
+// A Renderer writes mails. Those that invite to the same organization for the same inviter, role, purpose, language and
+// note share one Letter, so that a provider can take a thousand of them in one call. A Sender hands mails to a provider; Batching
 // stands before it and turns many concurrent sends into few calls.
 package mail
 
@@ -21,7 +21,30 @@ const (
 	PurposeInvitation Purpose = "invitation"
 	PurposeResend     Purpose = "resend"
 	PurposeReminder   Purpose = "reminder"
+	// PurposeRenewal is an invitation that the invitee asked for, because the link of an earlier one had expired.
+	PurposeRenewal Purpose = "renewal"
 )
+
+// The purposes of notices: mails that tell the inviter what became of an invitation.
+const (
+	PurposeAccepted Purpose = "accepted"
+	PurposeDeclined Purpose = "declined"
+	PurposeBounced  Purpose = "bounced"
+	// PurposeUnwanted tells that the invitee wants no such mails any more.
+	PurposeUnwanted Purpose = "unwanted"
+	// PurposeRenewalAsked tells that the invitee asks for a new link, PurposeRenewed that they got one.
+	PurposeRenewalAsked Purpose = "renewal-asked"
+	PurposeRenewed      Purpose = "renewed"
+)
+
+// Notice reports whether such a mail goes to the inviter and not to the invitee.
+func (p Purpose) Notice() bool {
+	switch p {
+	case PurposeAccepted, PurposeDeclined, PurposeBounced, PurposeUnwanted, PurposeRenewalAsked, PurposeRenewed:
+		return true
+	}
+	return false
+}
 
 // Recipient is what is particular to one mail.
 type Recipient struct {
@@ -30,10 +53,10 @@ type Recipient struct {
 	Invitation string
 	Generation int
 	Intent     uint64
-	// To is the bare address; Name is how the invitee is called, or empty.
+	// To is the bare address; Name is how whoever is written to is called, or empty.
 	To   string
 	Name string
-	// Link is where the invitee accepts or declines.
+	// Link is where the invitee accepts or declines, or where the inviter sees more.
 	Link string
 	// Unsubscribe is the address of the one-click unsubscribe (RFC 8058), or empty.
 	Unsubscribe string
@@ -78,11 +101,11 @@ func (m Mail) Text() string {
 func (m Mail) Value(f Field) string {
 	switch f {
 	case FieldGreeting:
-		return greeting(m.Name)
+		return m.Letter.greeting.to(m.Name)
 	case FieldLink:
 		return m.Link
 	case FieldDeadline:
-		return m.Deadline.UTC().Format("Monday, 2 January 2006, 15:04 UTC")
+		return m.Letter.speaks.Moment(m.Deadline.UTC())
 	case FieldUnsubscribe:
 		return m.Unsubscribe
 	}
@@ -129,13 +152,6 @@ const special = `%&<>"'`
 
 func escapeHTML(s string) string {
 	return strings.ReplaceAll(html.EscapeString(s), "%", "&#37;")
-}
-
-func greeting(name string) string {
-	if name = tidy(name); name == "" {
-		return "Hello,"
-	}
-	return "Hello " + name + ","
 }
 
 // Result is what became of one mail.

@@ -1,24 +1,20 @@
 package mail
 
 import (
-	"bytes"
 	"crypto/rand"
-	"embed"
 	"fmt"
 	htmltemplate "html/template"
-	"io"
 	"net/mail"
-	"regexp"
 	"strings"
 	"sync"
 	texttemplate "text/template"
 	"unicode"
+
+	"github.com/usherhq/usher/pkg/i18n"
 )
 
-//go:embed templates
-var templates embed.FS
-
-// Context is what mails have in common that share a letter. It is comparable: equal contexts give the same letter.
+// Context is what mails have in common that share a letter. It is comparable: equal contexts give the same letter. Texts
+// in it are shown as somebody typed them, made harmless and cut where they are too long.
 type Context struct {
 	Purpose Purpose
 	// Organization is the organization's display name.
@@ -29,13 +25,25 @@ type Context struct {
 	ReplyTo string
 	// Role is what the invitee will be.
 	Role string
-	// Locale is the BCP 47 language to write in. English is the only one there is; others fall back to it.
+	// Locale is the BCP 47 language to write in; one that there are no messages for is English.
 	Locale string
+	// Note is what the inviter says to the invitee, or empty.
+	Note string
+
+	// Logo is the address of the organization's picture, Accent its colour ("#1a5fb4"); both may be empty.
+	Logo, Accent string
+	// Subject, Intro and Button are the organization's own words, or empty. They may hold {organization}, {inviter} and
+	// {role}.
+	Subject, Intro, Button string
+
+	// Invitee is how the invitee is called, and Address where to write to them, in a notice to the inviter. Address is
+	// empty where Invitee is the address.
+	Invitee, Address string
 }
 
 // RendererOptions are what a Renderer needs to know.
 type RendererOptions struct {
-	// From is the sender of all mails, an address with or without a name.
+	// From is the sender of all mails, an address with or without a name. The name is that of the product.
 	From string
 	// Domain stands in the Message-IDs; by default the domain of From.
 	Domain string
@@ -45,10 +53,16 @@ type RendererOptions struct {
 
 // Renderer writes mails.
 type Renderer struct {
-	from, domain string
-	html         *htmltemplate.Template
-	text         *texttemplate.Template
-	marks        map[Field]string
+	from   mail.Address
+	plain  string // the header From of mails that nobody in particular sends
+	domain string
+	html   *htmltemplate.Template
+	text   *texttemplate.Template
+	// Marks stand where something else goes when a letter is written: letters and digits, so that they pass any escaping,
+	// and random, so that nobody can put one into an organization's name and have the thing appear there.
+	marks   map[Field]string
+	names   map[string]string
+	percent string
 
 	mu      sync.Mutex
 	letters recent[letterKey, *Letter]
@@ -72,26 +86,28 @@ func NewRenderer(o RendererOptions) (*Renderer, error) {
 	if o.Keep == 0 {
 		o.Keep = 256
 	}
-	html, err := htmltemplate.ParseFS(templates, "templates/invitation.html.tmpl")
+	html, err := parseHTML()
 	if err != nil {
 		return nil, fmt.Errorf("mail template: %w", err)
 	}
-	text, err := texttemplate.ParseFS(templates, "templates/invitation.txt.tmpl")
+	text, err := parseText()
 	if err != nil {
 		return nil, fmt.Errorf("mail template: %w", err)
 	}
-	return &Renderer{from: o.From, domain: o.Domain, html: html, text: text, marks: newMarks(), letters: recent[letterKey, *Letter]{limit: o.Keep}}, nil
+	r := &Renderer{
+		from: *from, plain: o.From, domain: o.Domain, html: html, text: text, percent: newMark(),
+		marks: map[Field]string{}, names: map[string]string{}, letters: recent[letterKey, *Letter]{limit: o.Keep},
+	}
+	for _, f := range []Field{FieldGreeting, FieldLink, FieldDeadline, FieldUnsubscribe} {
+		r.marks[f] = newMark()
+	}
+	for _, name := range []string{"organization", "inviter", "role", "invitee"} {
+		r.names[name] = newMark()
+	}
+	return r, nil
 }
 
-// newMarks are what the templates print where a field goes: letters and digits, so that they pass any escaping, and
-// random, so that nobody can put one into an organization's name and have the field appear there.
-func newMarks() map[Field]string {
-	marks := make(map[Field]string)
-	for _, f := range []Field{FieldGreeting, FieldLink, FieldDeadline, FieldUnsubscribe} {
-		marks[f] = "usherfield" + rand.Text()
-	}
-	return marks
-}
+func newMark() string { return "usherfield" + rand.Text() }
 
 // Mail writes one mail. It returns *Permanent for an address that could break out of its header or become two, which
 // admission lets nobody have: names are made harmless, addresses are not touched.
@@ -109,40 +125,39 @@ func (r *Renderer) Mail(c Context, to Recipient) (Mail, error) {
 }
 
 func (r *Renderer) letter(key letterKey) (*Letter, error) {
-	key.Locale = "" // all there is is English, so mails of different languages share a letter
+	l := i18n.For(key.Locale)
+	key.Locale = l.Lang()
+	if key.Purpose.Notice() { // nobody else gets the same: remembering it would make others forgotten
+		return r.write(key, l)
+	}
+	if letter, ok := r.known(key); ok {
+		return letter, nil
+	}
+	letter, err := r.write(key, l) // not under the lock: writing takes a hundred times as long as looking
+	if err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l, ok := r.letters.get(key); ok {
-		return l, nil
+	if first, ok := r.letters.get(key); ok {
+		return first, nil
 	}
-	l, err := r.write(key)
-	if err != nil {
-		return nil, err
-	}
-	r.letters.put(key, l)
-	return l, nil
+	r.letters.put(key, letter)
+	return letter, nil
 }
 
-// page is what the templates see.
-type page struct {
-	Purpose                               Purpose
-	Organization, Inviter, Role           string
-	Greeting, Link, Deadline, Unsubscribe string
+func (r *Renderer) known(key letterKey) (*Letter, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.letters.get(key)
 }
 
-func (r *Renderer) write(key letterKey) (*Letter, error) {
-	p := page{
-		Purpose: key.Purpose, Organization: tidy(key.Organization), Inviter: tidy(key.Inviter), Role: tidy(key.Role),
-		Greeting: r.marks[FieldGreeting], Link: r.marks[FieldLink], Deadline: r.marks[FieldDeadline],
-	}
-	if key.unsubscribe {
-		p.Unsubscribe = r.marks[FieldUnsubscribe]
-	}
-	subject, err := executed(r.text.Lookup("subject").Execute, p)
-	if err != nil {
-		return nil, err
-	}
-	text, err := executed(r.text.Lookup("text").Execute, p)
+// write writes a letter. Each "%" that somebody typed is a mark while it does: Mailgun makes its placeholders of them, so
+// they are told from those of the style sheets, and in HTML written in the way that Mailgun does not know.
+func (r *Renderer) write(key letterKey, l *i18n.Localizer) (*Letter, error) {
+	w := r.writer(key.Context, l)
+	p := w.page(key.unsubscribe)
+	text, err := executed(r.text.Execute, p)
 	if err != nil {
 		return nil, err
 	}
@@ -150,58 +165,30 @@ func (r *Renderer) write(key letterKey) (*Letter, error) {
 	if err != nil {
 		return nil, err
 	}
+	subject, from := p.Subject.String(), r.fromLine(w)
+	shareable := !key.Purpose.Notice() && !strings.Contains(html+text+subject+from, r.percent) && !strings.Contains(key.ReplyTo+r.plain, "%")
+	typed := func(s string) string { return breakVariables(strings.ReplaceAll(s, r.percent, "%")) }
 	return &Letter{
-		Purpose: key.Purpose, From: r.from, ReplyTo: key.ReplyTo,
-		Subject: breakVariables(subject),
-		// The templates hold no "%" of their own: each one was typed by somebody.
-		html:        split(strings.ReplaceAll(html, "%", "&#37;"), r.marks),
-		text:        split(breakVariables(text), r.marks),
-		shareable:   !strings.Contains(p.Organization+p.Inviter+p.Role+key.ReplyTo+r.from, "%"),
-		unsubscribe: key.unsubscribe,
+		Purpose: key.Purpose, From: typed(from), ReplyTo: key.ReplyTo, Subject: typed(subject),
+		html:      split(strings.ReplaceAll(html, r.percent, "&#37;"), r.marks),
+		text:      split(typed(text), r.marks),
+		shareable: shareable, unsubscribe: key.unsubscribe, speaks: l, greeting: r.greeting(l),
 	}, nil
 }
 
-func executed(execute func(io.Writer, any) error, p page) (string, error) {
-	var b bytes.Buffer
-	if err := execute(&b, p); err != nil {
-		return "", fmt.Errorf("write mail: %w", err)
+// fromLine is the header From: the inviter by way of the product, at the product's address.
+func (r *Renderer) fromLine(w *writer) string {
+	if w.c.Inviter == "" || r.from.Name == "" || w.c.Purpose.Notice() {
+		return r.plain
 	}
-	return b.String(), nil
+	name := w.l.Text("mail.from", "inviter", w.c.Inviter, "product", r.from.Name)
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `" <` + r.from.Address + ">"
 }
 
-// maxName is how many characters of a name are shown; longer ones are cut with an ellipsis.
-const maxName = 100
-
-// tidy makes a text that somebody typed fit for one line: line breaks and runs of spaces become one space, and what
-// can't be seen but turns the writing direction is left out.
-func tidy(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsControl(r):
-			return ' '
-		case unicode.Is(unicode.Bidi_Control, r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-	s = strings.Join(strings.Fields(s), " ")
-	if r := []rune(s); len(r) > maxName {
-		s = strings.TrimSpace(string(r[:maxName-1])) + "…"
-	}
-	return s
-}
-
-// variable is what Mailgun replaces in any mail ("%unsubscribe_url%").
-var variable = regexp.MustCompile(`%[A-Za-z_]+%`)
-
-// breakVariables puts an invisible joiner behind the first "%" of what Mailgun would take for a variable of its own, so
-// that it stays as it was typed. "%recipient.x%" needs none: it means nothing in a call without recipient variables, and a
-// text with a "%" never goes into a call with them (Mail.Shareable).
-func breakVariables(s string) string {
-	if !strings.Contains(s, "%") {
-		return s
-	}
-	return variable.ReplaceAllStringFunc(s, func(v string) string { return "%\u2060" + v[1:] })
+// greeting is what stands before and after the invitee's name, and what stands there for one who has none.
+func (r *Renderer) greeting(l *i18n.Localizer) greeting {
+	before, after, _ := strings.Cut(l.Text("mail.greeting", "name", r.percent), r.percent)
+	return greeting{before: before, after: after, plain: l.Text("mail.greeting_plain"), dir: l.Dir()}
 }
 
 // recent is a bounded map that forgets what was not asked for lately: when the young half is full it becomes the old one,

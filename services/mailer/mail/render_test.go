@@ -45,17 +45,17 @@ func written(t testing.TB, c mail.Context, to mail.Recipient) mail.Mail {
 
 // shown is what a reader sees of an HTML part.
 func shown(s string) string {
-	s = regexp.MustCompile(`(?s)<title>.*?</title>|<[^>]*>`).ReplaceAllString(s, " ")
-	return html.UnescapeString(s)
+	s = regexp.MustCompile(`(?s)<title>.*?</title>|<style.*?</style>|<!--.*?-->|<[^>]*>`).ReplaceAllString(s, " ")
+	return regexp.MustCompile(`\s+`).ReplaceAllString(html.UnescapeString(s), " ")
 }
 
 func TestBothPartsSayWhoInvitesWhereAsWhatUntilWhenAndHow(t *testing.T) {
 	m := written(t, acme(), ann())
-	require.Equal(t, "Bob O'Neil invited you to join Acme & Söhne", m.Subject())
+	require.Equal(t, "Bob O'Neil invited you to join “Acme & Söhne”", m.Subject())
 	for _, part := range []string{m.Text(), shown(m.HTML())} {
 		for _, want := range []string{
 			"Hello Ann <Example>,", "Bob O'Neil", "has invited you", "Acme & Söhne", "admin", "https://usher.example/i/TOKEN",
-			"Monday, 30 November 2026, 14:04 UTC", "If you did not expect this, ignore this e-mail", "decline", "No more e-mails like this one",
+			"November 30, 2026 2:04 pm UTC", "If you did not expect this invitation", "Accept or decline", "No more e-mails like this one",
 		} {
 			require.Contains(t, part, want)
 		}
@@ -84,9 +84,9 @@ func TestAMailWithoutNamesReadsWell(t *testing.T) {
 	c, to := acme(), ann()
 	c.Inviter, c.ReplyTo, to.Name, to.Unsubscribe = "", "", " ", ""
 	m := written(t, c, to)
-	require.Equal(t, "You are invited to join Acme & Söhne", m.Subject())
+	require.Equal(t, "You are invited to join “Acme & Söhne”", m.Subject())
 	require.True(t, strings.HasPrefix(m.Text(), "Hello,\n"))
-	require.Contains(t, m.Text(), "You have been invited to join Acme & Söhne")
+	require.Contains(t, m.Text(), "You have been invited to join “Acme & Söhne”")
 	require.NotContains(t, m.Text()+m.HTML(), "No more e-mails")
 	for _, h := range m.Headers() {
 		require.NotContains(t, []string{"Reply-To", "List-Unsubscribe", "List-Unsubscribe-Post"}, h.Name)
@@ -173,7 +173,7 @@ func TestT103UserTextIsShownAsItWasTypedAndDoesNothing(t *testing.T) {
 			require.False(t, strings.ContainsFunc(m.Subject(), unicode.IsControl), about)
 			require.False(t, strings.ContainsFunc(strings.ReplaceAll(m.Text(), "\n", ""), unicode.IsControl), about)
 			require.Equal(t, strings.Count(written(t, acme(), ann()).Text(), "\n"), strings.Count(m.Text(), "\n"), about)
-			require.NotContains(t, m.HTML(), "%", about)
+			require.Equal(t, strings.Count(written(t, acme(), ann()).HTML(), "%"), strings.Count(m.HTML(), "%"), about)
 			require.Equal(t, tags(written(t, acme(), ann()).HTML()), tags(m.HTML()), about)
 			require.Equal(t, 3, strings.Count(m.HTML(), to.Link), about)
 			require.Equal(t, 1, strings.Count(m.Text(), to.Link), about)
@@ -181,12 +181,15 @@ func TestT103UserTextIsShownAsItWasTypedAndDoesNothing(t *testing.T) {
 			require.Equal(t, !strings.Contains(name, "%"), m.Shareable(), about)
 			require.LessOrEqual(t, len(m.Text()), 2000, about)
 			if strings.HasPrefix(name, "%recipient") || strings.HasPrefix(name, "{{") || strings.HasPrefix(name, "usher") || strings.HasPrefix(name, "<") {
-				require.Contains(t, m.Text(), name, about)
-				require.Contains(t, shown(m.HTML()), name, about)
+				require.Contains(t, visible(m.Text()), name, about)
+				require.Contains(t, visible(shown(m.HTML())), name, about)
 			}
 		}
 	}
 }
+
+// visible is a text without what nobody sees.
+func visible(s string) string { return strings.ReplaceAll(s, "\u200c", "") }
 
 func tags(s string) int { return len(regexp.MustCompile(`<[a-z/!]`).FindAllString(s, -1)) }
 
@@ -210,14 +213,14 @@ func TestARendererWithoutASenderIsRefused(t *testing.T) {
 	}
 }
 
-func TestTemplatesHoldNoPercentSign(t *testing.T) {
+func TestTemplatesHoldNothingThatMailgunFillsIn(t *testing.T) {
 	files, err := filepath.Glob("templates/*")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, f := range files {
 		raw, err := os.ReadFile(f)
 		require.NoError(t, err)
-		require.NotContains(t, string(raw), "%", f)
+		require.NotRegexp(t, `%[\w.]+%`, string(raw), f)
 	}
 }
 

@@ -184,11 +184,19 @@ func addHeaders(msg *client.Message, headers []mail.Header) {
 // addVariables sets what Mailgun gives back with each event and webhook.
 func addVariables(msg *client.Message, purpose mail.Purpose, invitation, generation, intent string) {
 	for name, value := range map[string]string{
-		mailgunhook.VarInvitation: invitation, mailgunhook.VarGeneration: generation,
+		about(purpose): invitation, mailgunhook.VarGeneration: generation,
 		mailgunhook.VarPurpose: string(purpose), mailgunhook.VarIntent: intent,
 	} {
 		_ = msg.AddVariable(name, value) // a text is always JSON
 	}
+}
+
+// about is the variable that names the invitation which a mail is about.
+func about(purpose mail.Purpose) string {
+	if purpose.Notice() {
+		return mailgunhook.VarNotice
+	}
+	return mailgunhook.VarInvitation
 }
 
 // Find implements mail.Finder with Mailgun's events: by the Message-ID, and should Mailgun have given the mail another, by
@@ -245,16 +253,16 @@ func taken(e client.Event, m *mail.Mail) string {
 		return ""
 	}
 	id = "<" + strings.Trim(id, "<>") + ">"
-	if id == m.MessageID || about(variables, m) {
+	if id == m.MessageID || isOf(variables, m) {
 		return id
 	}
 	return ""
 }
 
-// about reports whether an event's user variables are those of the mail.
-func about(variables any, m *mail.Mail) bool {
+// isOf reports whether an event's user variables are those of the mail.
+func isOf(variables any, m *mail.Mail) bool {
 	vars, _ := variables.(map[string]any)
-	return vars[mailgunhook.VarInvitation] == m.Invitation &&
+	return vars[about(m.Letter.Purpose)] == m.Invitation &&
 		fmt.Sprint(vars[mailgunhook.VarGeneration]) == strconv.Itoa(m.Generation) &&
 		vars[mailgunhook.VarPurpose] == string(m.Letter.Purpose) &&
 		fmt.Sprint(vars[mailgunhook.VarIntent]) == strconv.FormatUint(m.Intent, 10)

@@ -182,7 +182,7 @@ func TestT103UserTextFillsInNothing(t *testing.T) {
 			require.NotContains(t, got[j].Text()+got[j].HTML()+got[j].Subject, "mailgun.example", text)
 		}
 	}
-	require.Contains(t, b.fake.Mails()[3].Text(), "%recipient.link%")
+	require.Contains(t, b.fake.Mails()[3].Text(), "%recipient.\u200clink%")
 }
 
 func TestT089OneRefusedRecipientDoesNotFailTheOthers(t *testing.T) {

@@ -1,16 +1,12 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
 	"io/fs"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -19,31 +15,6 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/services/usher/e2e/harness"
 )
-
-// collector takes in traces as an OTLP collector does, and keeps them as they came.
-type collector struct {
-	*httptest.Server
-	mu  sync.Mutex
-	got bytes.Buffer
-}
-
-func newCollector(t *testing.T) *collector {
-	c := &collector{}
-	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		_, _ = io.Copy(&c.got, r.Body)
-		w.Header().Set("Content-Type", "application/x-protobuf")
-	}))
-	t.Cleanup(c.Close)
-	return c
-}
-
-func (c *collector) text() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.got.String()
-}
 
 // everything walks every way an invitation can go, in one organization, and gives what must stay secret: the tokens of all
 // links that were mailed, and the addresses of everybody who was invited.
