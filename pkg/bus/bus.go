@@ -10,14 +10,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/synadia-io/orbit.go/natscontext"
 )
 
 // Options of Connect.
 type Options struct {
-	// URL of the broker, or several with commas between.
+	// URL of the broker, or several with commas between. Where it is empty, the broker is that of the nats command line: of
+	// the context that NATS_CONTEXT names, or the one selected, or else this machine's port 4222.
 	URL string
 	// CredsFile holds the user's JWT and key, where the broker asks for one.
 	CredsFile string
@@ -44,7 +47,7 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 	}
 	options := natsOptions(o)
 	for attempt := 1; ; attempt++ {
-		nc, err := nats.Connect(o.URL, options...)
+		nc, err := dial(o, options)
 		switch {
 		case err == nil:
 			return nc, nil
@@ -57,6 +60,14 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 			return nil, fmt.Errorf("nats cannot be reached: %w", err)
 		}
 	}
+}
+
+func dial(o Options, options []nats.Option) (*nats.Conn, error) {
+	if o.URL == "" && o.InProcess == nil {
+		nc, _, err := natscontext.Connect(os.Getenv("NATS_CONTEXT"), options...)
+		return nc, err
+	}
+	return nats.Connect(o.URL, options...)
 }
 
 func natsOptions(o Options) []nats.Option {

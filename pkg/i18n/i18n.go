@@ -119,6 +119,17 @@ func (l *Localizer) Text(id string, pairs ...any) string {
 	return text
 }
 
+// Role is what one of the roles is called that every instance begins with; ok is false for any other.
+func (l *Localizer) Role(role string) (name string, ok bool) {
+	id, ok := map[string]string{
+		"owner": "pages.role.owner", "admin": "pages.role.admin", "member": "pages.role.member", "viewer": "pages.role.viewer",
+	}[role]
+	if !ok {
+		return "", false
+	}
+	return l.Text(id), true
+}
+
 // Date is a day, written out.
 func (l *Localizer) Date(at time.Time) string { return l.locale.FmtDateLong(at) }
 

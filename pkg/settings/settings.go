@@ -54,7 +54,7 @@ type Settings struct {
 
 	ProfileAddr string `env:"USHER_PPROF_ADDR" about:"where Go's profiles are served, on this machine only, like 127.0.0.1:6060; unset: nowhere"`
 
-	NATSURL        string `env:"USHER_NATS_URL" secret:"true" about:"the broker; unset: embedded (only in \"usher up\")"`
+	NATSURL        string `env:"USHER_NATS_URL" secret:"true" about:"the broker; unset: embedded (only in \"usher up\"), and for the command line the context of the nats command line"`
 	NATSCreds      string `env:"USHER_NATS_CREDS" about:"path of the broker's credentials file"`
 	NATSMonitoring string `env:"USHER_NATS_MONITORING_URL" about:"the broker's monitoring address, asked at start whether every write is synced"`
 	NATSSync       string `env:"USHER_NATS_SYNC" about:"\"always\": your word that the broker syncs every write, where it cannot be asked"`
@@ -181,10 +181,10 @@ func (s Settings) problems(service Service) []error {
 	production := !s.Development()
 	wrong(s.Env != Production && s.Env != Development, "USHER_ENV must be production or development")
 	wrong(s.Development() && service != All && service != Operator, "USHER_ENV=development works in \"usher up\" alone")
-	wrong(service != All && s.NATSURL == "", "USHER_NATS_URL is needed: only \"usher up\" has a broker of its own")
+	wrong(service != All && service != Operator && s.NATSURL == "", "USHER_NATS_URL is needed: only \"usher up\" has a broker of its own")
 	wrong(service != All && s.RedisURL == "", "USHER_REDIS_URL is needed: only \"usher up\" has a Redis of its own")
 	wrong(production && service == All && (s.NATSURL == "" || s.RedisURL == ""), "USHER_NATS_URL and USHER_REDIS_URL are needed in production: the embedded ones are for development")
-	wrong(s.NATSURL != "" && production && s.NATSMonitoring == "" && s.NATSSync == "",
+	wrong((s.NATSURL != "" || service == Operator) && production && s.NATSMonitoring == "" && s.NATSSync == "",
 		"USHER_NATS_MONITORING_URL is needed, or USHER_NATS_SYNC=always: it must be known that the broker syncs every write")
 	wrong(s.NATSSync != "" && s.NATSSync != "always", "USHER_NATS_SYNC can only be \"always\"")
 	wrong(!slices.Contains([]int{1, 3, 5}, s.Replicas), "USHER_REPLICAS must be 1, 3 or 5")

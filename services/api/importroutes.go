@@ -124,6 +124,9 @@ func (s *Service) listImports(ctx context.Context, in *importsInput) (*listOutpu
 	return out, nil
 }
 
+// importRow is a row on the wire; the document has a "Row" already, that of the bulk route.
+type importRow struct{ imports.Row }
+
 type rowsInput struct {
 	ID      string          `path:"id" doc:"Id of the import."`
 	Verdict imports.Verdict `query:"verdict" enum:"ready,faulty,invited,refused" doc:"Only such rows."`
@@ -132,7 +135,7 @@ type rowsInput struct {
 
 // importRows shows a job's rows in the order of the file. Where only some are wanted, a page may be short or empty and yet
 // not the last.
-func (s *Service) importRows(ctx context.Context, in *rowsInput) (*listOutput[imports.Row], error) {
+func (s *Service) importRows(ctx context.Context, in *rowsInput) (*listOutput[importRow], error) {
 	job, err := s.Imports.Job(ctx, callerOf(ctx).who(), in.ID)
 	if err != nil {
 		return nil, s.refusal(err, "")
@@ -147,8 +150,11 @@ func (s *Service) importRows(ctx context.Context, in *rowsInput) (*listOutput[im
 	if err != nil {
 		return nil, s.refusal(err, "")
 	}
-	out := &listOutput[imports.Row]{}
-	out.Body.Items = append([]imports.Row{}, rows...)
+	out := &listOutput[importRow]{}
+	out.Body.Items = make([]importRow, len(rows))
+	for i, row := range rows {
+		out.Body.Items[i] = importRow{row}
+	}
 	if more {
 		out.Body.NextCursor = strconv.Itoa(next)
 		out.Link = nextLink(ctx, out.Body.NextCursor)

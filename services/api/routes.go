@@ -10,12 +10,11 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/services/api/docs"
-	"github.com/usherhq/usher/services/api/pages"
-	"github.com/usherhq/usher/services/api/signin"
 	"github.com/usherhq/usher/services/api/web"
 )
 
@@ -24,16 +23,11 @@ func (s *Service) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.operations(mux)
 
-	invitee := pages.New(pages.Options{
-		Redeemer: s.redeemer, Mailbox: s.redeemer, Unsubscriber: s, Members: s.Roster,
-		SignIn: invitees{s.signIn}, RequireSignIn: s.Settings.OIDCIssuer != "",
-		PublicURL: s.Settings.PublicURL, Logger: s.Logger, Clock: s.Ledger.Now,
-	})
-	signedIn := s.signIn.Sessions(invitee)
+	invitee := s.invitee()
 	mux.Handle("/i/{token}", invitee)
-	mux.Handle("/join", signedIn)
-	mux.Handle("/invitations", signedIn)
-	mux.Handle("/invitations/{id}", signedIn)
+	for _, path := range []string{"/join", "/invitations", "/invitations/{id}"} {
+		mux.Handle(path, s.signIn.Sessions(invitee))
+	}
 	mux.Handle("/unsubscribe/{token}", invitee)
 	mux.Handle("/assets/", invitee)
 
@@ -62,15 +56,6 @@ func (s *Service) routes() http.Handler {
 		mux.Handle("/outbox/", s.outbox)
 	}
 	return s.outer(mux)
-}
-
-// invitees is signing in as the invitee's pages want it.
-type invitees struct{ *signin.SignIn }
-
-// Person implements pages.SignIn.
-func (i invitees) Person(r *http.Request) (pages.Person, bool) {
-	p, ok := i.SignIn.Person(r)
-	return pages.Person(p), ok
 }
 
 // operations registers what stands in the OpenAPI document.
@@ -181,6 +166,7 @@ func (s *Service) taken(mux *http.ServeMux) http.Handler {
 		case !isJSON(r.Header.Get("Content-Type")):
 			s.refuse(w, problem.New(problem.MediaType, "Send \"Content-Type: application/json\"."))
 		default:
+			trace.SpanFromContext(r.Context()).SetName(pattern) // more than the outer router knew
 			mux.ServeHTTP(w, r)
 		}
 	})

@@ -1,4 +1,5 @@
-// Package mailer turns requests, resends and due reminders into e-mails: one for each intent, however often it is asked.
+// Package mailer turns requests, resends and due reminders into e-mails to invitees, and what became of invitations into
+// notices to inviters: one for each intent, however often it is asked.
 package mailer
 
 import (
@@ -26,6 +27,8 @@ const (
 	ackWait = 30 * time.Second
 	// inFlight is how many intents are worked on at once: enough for the provider's largest batch.
 	inFlight = 2 * mail.MaxBatch
+	// noticesInFlight is kept small: each notice is a call of its own, and invitations go first.
+	noticesInFlight = 16
 )
 
 // Provider is where mails go: Mailgun, or the outbox of development.
@@ -42,6 +45,7 @@ type Service struct {
 	worker   string // names this process in claims
 	renderer *mail.Renderer
 	outgoing *mail.Batching
+	sparing  sparing
 	latency  prometheus.Histogram
 }
 
@@ -58,17 +62,22 @@ func New(p *platform.Platform, provider Provider) (*Service, error) {
 	s := &Service{Platform: p, router: router, provider: provider, worker: uuid.NewString(), renderer: renderer}
 	s.outgoing = mail.NewBatching(provider, mail.BatchingOptions{Rate: p.Settings.MailRate, Clock: p.Clock})
 	s.measure()
-	subscribe := func(durable, fact string, handle bus.Handler) {
+	subscribe := func(durable string, inFlight int, patience time.Duration, handle bus.Handler, facts ...string) {
+		filters := make([]string, len(facts))
+		for i, fact := range facts {
+			filters[i] = events.InvitationSubject(events.AnyOrganization, "*", fact)
+		}
 		router.Handle(durable, bus.Subscription{
-			Stream: events.StreamInvitations, Durable: durable, InFlight: inFlight, AckWait: ackWait, Confirm: true,
-			Filters: []string{events.InvitationSubject(events.AnyOrganization, "*", fact)},
-			// A provider that is down for hours loses nobody's mail: the deadline is what ends trying.
-			Patience: invitation.MaxTTL,
+			Stream: events.StreamInvitations, Durable: durable, Filters: filters,
+			InFlight: inFlight, AckWait: ackWait, Confirm: true, Patience: patience,
 		}, handle)
 	}
-	subscribe(ledger.ConsumerMailer, events.FactRequested, s.requested)
-	subscribe("mailer-resend", events.FactResend, s.resend)
-	subscribe("mailer-reminder", events.FactReminderDue, s.reminderDue)
+	// A provider that is down for hours loses nobody's mail: the deadline is what ends trying.
+	subscribe(ledger.ConsumerMailer, inFlight, invitation.MaxTTL, s.requested, events.FactRequested)
+	subscribe("mailer-resend", inFlight, invitation.MaxTTL, s.resend, events.FactResend)
+	subscribe("mailer-reminder", inFlight, invitation.MaxTTL, s.reminderDue, events.FactReminderDue)
+	subscribe("mailer-notices", noticesInFlight, 2*noticeAge, s.happened,
+		events.FactAccepted, events.FactDeclined, events.FactBounced, events.FactRenewal)
 	return s, nil
 }
 

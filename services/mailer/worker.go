@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/i18n"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/redisdb"
+	"github.com/usherhq/usher/pkg/roster"
 	"github.com/usherhq/usher/services/mailer/mail"
 )
 
@@ -27,6 +30,13 @@ type task struct {
 	// number counts reminders; 0 for other mails.
 	number int
 	anyway bool
+	// about is one of the Notice constants for a notice to the inviter; empty for a mail to the invitee.
+	about string
+}
+
+// ref names the task's claim.
+func (t *task) ref() redisdb.Intent {
+	return redisdb.Intent{Organization: t.record.Organization, Invitation: t.record.ID, Sequence: t.intent, Notice: t.about != ""}
 }
 
 // requested mails a new invitation, and sets the timer of the first reminder.
@@ -39,6 +49,9 @@ func (s *Service) requested(ctx context.Context, m *bus.Received) error {
 	r := invitation.Record{ID: id, Organization: org}
 	r.Apply(m.Event, m.Sequence, m.Time)
 	t := task{cause: m, purpose: mail.PurposeInvitation, intent: m.Sequence, record: r, anyway: asked.SendAnyway}
+	if asked.Renewal {
+		t.purpose = mail.PurposeRenewal
+	}
 	if err := s.work(ctx, t); err != nil {
 		return err
 	}
@@ -111,14 +124,16 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 // work sends the task's mail once. The claim in Redis comes first and the look at the ledger second: whoever revokes
 // publishes first and looks at the claim second, so that one of the two always sees the other.
 func (s *Service) work(ctx context.Context, t task) error {
-	ref := redisdb.Intent{Organization: t.record.Organization, Invitation: t.record.ID, Sequence: t.intent}
+	ref := t.ref()
 	token, err := s.Links.Derive(links.PurposeInvite, t.record.ID, t.record.Generation)
 	if err != nil {
 		return bus.Never("no-link", err)
 	}
-	claim, err := s.Redis.Claim(ctx, ref, s.worker, redisdb.Token{
-		Hash: token.Hash(), Organization: t.record.Organization, Invitation: t.record.ID, ExpiresAt: t.record.Deadline,
-	})
+	var index redisdb.Token
+	if t.about == "" { // a notice brings no link to be known
+		index = redisdb.Token{Hash: token.Hash(), Organization: t.record.Organization, Invitation: t.record.ID, ExpiresAt: t.record.Deadline}
+	}
+	claim, err := s.Redis.Claim(ctx, ref, s.worker, index)
 	if err != nil {
 		return err
 	}
@@ -139,6 +154,9 @@ func (s *Service) sendIfNeeded(ctx context.Context, t task, ref redisdb.Intent, 
 // needed looks at the ledger: a mail leaves only for an open invitation, when no later intent overtook this one, and the
 // mail was not sent yet.
 func (s *Service) needed(ctx context.Context, t *task) (bool, error) {
+	if t.about != "" {
+		return s.noticeNeeded(ctx, t)
+	}
 	var beside []string
 	if t.number > 0 {
 		beside = []string{events.FactReminded}
@@ -177,12 +195,15 @@ func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token li
 }
 
 func (s *Service) suppressed(t task) (string, bool) {
-	if t.anyway {
+	if t.anyway || t.about != "" { // wanted asked already
 		return "", false
 	}
 	entry, ok := s.Suppressions.Get(t.record.Request.Person)
-	return "suppressed: " + entry.Reason, ok
+	return suppressedAs(entry.Reason), ok
 }
+
+// suppressedAs is the reason given for a mail that was not sent because of a suppression.
+func suppressedAs(reason string) string { return "suppressed: " + reason }
 
 // letter writes the mail.
 func (s *Service) letter(ctx context.Context, t task, token links.Token) (mail.Mail, error) {
@@ -190,17 +211,45 @@ func (s *Service) letter(ctx context.Context, t task, token links.Token) (mail.M
 	if err != nil {
 		return mail.Mail{}, err
 	}
+	if t.about != "" {
+		return s.notice(t, org)
+	}
 	stop, err := s.Links.Derive(links.PurposeUnsubscribe, t.record.ID, t.record.Generation)
 	if err != nil {
 		return mail.Mail{}, fmt.Errorf("unsubscribe link: %w", err)
 	}
 	q := t.record.Request
-	return s.renderer.Mail(
-		mail.Context{Purpose: t.purpose, Organization: org.Name, Inviter: q.InviterName, Role: q.Role, Locale: q.Locale},
-		mail.Recipient{
-			Invitation: t.record.ID, Generation: t.record.Generation, Intent: t.intent, To: q.Email, Name: q.Name,
-			Link: links.URL(s.Settings.PublicURL, token), Unsubscribe: links.UnsubscribeURL(s.Settings.PublicURL, stop), Deadline: t.record.Deadline,
-		})
+	c := s.look(org, t.purpose)
+	c.Inviter, c.Role, c.Locale, c.ReplyTo = q.InviterName, q.Role, i18n.For(q.Locale, org.Locale).Lang(), s.replyTo(org, q)
+	c.Subject, c.Intro, c.Button = org.Texts.Subject, org.Texts.Intro, org.Texts.Button
+	if org.Policy.PersonalNotes { // asked again: it may have been forbidden since
+		c.Note = q.Note
+	}
+	return s.renderer.Mail(c, mail.Recipient{
+		Invitation: t.record.ID, Generation: t.record.Generation, Intent: t.intent, To: q.Email, Name: q.Name,
+		Link: links.URL(s.Settings.PublicURL, token), Unsubscribe: links.UnsubscribeURL(s.Settings.PublicURL, stop), Deadline: t.record.Deadline,
+	})
+}
+
+// look is what all mails of an organization have in common.
+func (s *Service) look(org roster.Organization, purpose mail.Purpose) mail.Context {
+	c := mail.Context{Purpose: purpose, Organization: org.Name, Accent: org.Branding.Accent}
+	if org.Branding.Logo != "" {
+		c.Logo = s.Settings.PublicURL + "/logos/" + url.PathEscape(org.ID) + "/" + url.PathEscape(org.Branding.Logo)
+	}
+	return c
+}
+
+// replyTo is where answers to the mail go: to the inviter, where the organization wants that and they are still a member;
+// else to the sender.
+func (s *Service) replyTo(org roster.Organization, q *events.InvitationRequested) string {
+	if !org.Policy.ReplyToInviter || q.InviterPerson == "" {
+		return ""
+	}
+	if _, member := s.Roster.Member(org.ID, q.InviterPerson); !member {
+		return ""
+	}
+	return q.Inviter
 }
 
 // settle turns the provider's answer into what the ledger and the claim say next.
@@ -290,23 +339,32 @@ func (s *Service) sent(ctx context.Context, t task, ref redisdb.Intent, letter m
 }
 
 func (s *Service) publishSent(ctx context.Context, t task, letter mail.Mail, id string) error {
-	var data events.Data = &events.InvitationSent{
-		Invitation: t.record.ID, Generation: t.record.Generation, Purpose: string(t.purpose), Intent: t.intent,
-		MessageID: letter.MessageID, ProviderMessageID: id,
-	}
-	fact := events.FactSent
-	if t.number > 0 {
-		fact, data = events.FactReminded, &events.InvitationReminded{
+	switch {
+	case t.about != "":
+		return s.tell(ctx, t, events.FactNoticed, &events.InvitationNoticed{
+			Invitation: t.record.ID, About: t.about, Intent: t.intent, MessageID: letter.MessageID, ProviderMessageID: id,
+		})
+	case t.number > 0:
+		return s.tell(ctx, t, events.FactReminded, &events.InvitationReminded{
 			Invitation: t.record.ID, Generation: t.record.Generation, Number: t.number, Intent: t.intent,
 			MessageID: letter.MessageID, ProviderMessageID: id,
-		}
+		})
 	}
-	return s.tell(ctx, t, fact, data)
+	purpose := events.PurposeInvitation // that of a renewal, too
+	if t.purpose == mail.PurposeResend {
+		purpose = events.PurposeResend
+	}
+	return s.tell(ctx, t, events.FactSent, &events.InvitationSent{
+		Invitation: t.record.ID, Generation: t.record.Generation, Purpose: purpose, Intent: t.intent,
+		MessageID: letter.MessageID, ProviderMessageID: id,
+	})
 }
 
 // refused tells the ledger that the provider will never take this mail.
 func (s *Service) refused(ctx context.Context, t task, ref redisdb.Intent, why *mail.Permanent) error {
-	if err := s.bounced(ctx, t, why.Reason, why.Code); err != nil {
+	if t.about != "" {
+		s.Logger.WarnContext(ctx, "a notice to an inviter was refused", "invitation", t.record.ID, "code", why.Code, "reason", why.Reason)
+	} else if err := s.bounced(ctx, t, why.Reason, why.Code); err != nil {
 		return err
 	}
 	return s.Redis.Release(ctx, ref, s.worker)

@@ -8,6 +8,7 @@ import (
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/redeem"
+	"github.com/usherhq/usher/services/api/web"
 )
 
 // The fields of the forms on /join. The step is the box that a person ticks: a scanner that submits forms as it finds
@@ -83,10 +84,10 @@ var nameFaults = map[string]fault{
 
 // nameFault is what is wrong with a name.
 func nameFault(e *problem.Error) fault {
-	for _, f := range e.Fields {
-		return cmp.Or(nameFaults[f.Message], faultPlain)
+	if len(e.Fields) == 0 {
+		return faultPlain
 	}
-	return faultPlain
+	return cmp.Or(nameFaults[e.Fields[0].Message], faultPlain)
 }
 
 // show answers with the invitation as it stands now. While that is open, the page shows again what the attempt held.
@@ -162,7 +163,8 @@ func (p *Pages) accepted(w http.ResponseWriter, r *http.Request, preview redeem.
 	case state == invitation.MembershipRefused || p.Clock().Sub(record.EndedAt) > settingUpFor:
 		p.render(w, r, http.StatusConflict, "notmember", v)
 	default:
-		w.Header().Set("Refresh", "2") // without script, the page comes back by itself
+		v.Script = web.Asset("htmx.min.js") // without script, the page is loaded again as a whole
+		w.Header().Set("Content-Security-Policy", policyWithScript)
 		p.render(w, r, http.StatusOK, "settingup", v)
 	}
 }

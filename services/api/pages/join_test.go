@@ -183,12 +183,16 @@ func TestSettingUpTurnsIntoYouAreInByItself(t *testing.T) {
 	p := b.answer(b.get("/i/"+token), "accept", "Nia Newcomer")
 	require.Equal(t, "You accepted. Your membership is being set up", p.heading())
 	require.Equal(t, http.StatusOK, p.status)
-	require.Equal(t, "2", p.header.Get("Refresh"))
+	require.Contains(t, p.text, `<noscript><meta http-equiv="refresh" content="2"></noscript>`)
+	require.Contains(t, p.text, `<div id="state" hx-get="/join" hx-trigger="every 2s"`)
+	require.NotContains(t, p.header.Get("Content-Security-Policy"), "script-src 'none'")
 	d.members[eventstest.Person] = roster.Member{Role: "viewer"}
 	p = b.get("/join")
 	require.Equal(t, "You are in", p.heading())
 	require.Contains(t, p.says(), "Your role is viewer.", "the role that was given, not the one that was offered")
-	require.Empty(t, p.header.Get("Refresh"))
+	require.NotContains(t, p.text, "hx-get")
+	require.NotContains(t, p.text, "refresh")
+	require.Contains(t, p.header.Get("Content-Security-Policy"), "script-src 'none'")
 }
 
 func TestAnAcceptanceThatLedToNoMembershipIsNotSaidToBeOnItsWay(t *testing.T) {
@@ -201,7 +205,7 @@ func TestAnAcceptanceThatLedToNoMembershipIsNotSaidToBeOnItsWay(t *testing.T) {
 		p := b.get("/join")
 		require.Equal(t, http.StatusConflict, p.status)
 		require.Equal(t, "You accepted, but are not a member", p.heading())
-		require.Empty(t, p.header.Get("Refresh"))
+		require.NotContains(t, p.text, "hx-get")
 	}
 }
 

@@ -97,8 +97,12 @@ func New(o Options) *Pages {
 	return p
 }
 
-// policy allows what these pages load and nothing else: no script at all, no frame around them, forms to this host only.
-const policy = "default-src 'self'; script-src 'none'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+// The policies allow what these pages load and nothing else: no script at all but on the page that looks again by itself, no
+// frame around them, forms to this host only.
+const (
+	policyWithScript = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+	policy           = policyWithScript + "; script-src 'none'"
+)
 
 // ServeHTTP implements http.Handler.
 func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {

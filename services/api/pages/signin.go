@@ -52,13 +52,13 @@ func (p *Pages) mustSignIn(r *http.Request, preview redeem.Preview) bool {
 // askSignIn adds the way to sign in, and keeps the invitation for as long as that may take.
 func (p *Pages) askSignIn(w http.ResponseWriter, token string, v *view) {
 	p.cookie.put(w, token, openFor)
-	v.SignIn = p.SignIn.Path(p.base + "/join")
+	v.SignIn = p.base + p.SignIn.Path("/join")
 }
 
 // wrongAccount shows whom the invitation is for and who is signed in, with a way to change that.
 func (p *Pages) wrongAccount(w http.ResponseWriter, r *http.Request, token string, v view) {
 	who, _ := p.person(r)
 	p.cookie.put(w, token, openFor)
-	v.Account, v.SignOut = plain(who.Email), p.SignIn.SignOutPath(p.base+"/join")
+	v.Account, v.SignOut = plain(who.Email), p.base+p.SignIn.SignOutPath(p.SignIn.Path("/join"))
 	p.render(w, r, http.StatusForbidden, "wrong", v)
 }

@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/text/cases"
 	"golang.org/x/text/language"
 	"golang.org/x/text/language/display"
 
@@ -23,8 +24,9 @@ import (
 type view struct {
 	*i18n.Localizer
 	Base string
-	// Here is the address of this page, for links that look again.
-	Here string
+	// Here is the address of this page, for links that look again. Script is what looks again by itself; empty where nothing
+	// changes by itself.
+	Here, Script string
 
 	Organization, Inviter, Role string
 	// Contact is whom to ask when something does not work, as the organization says.
@@ -117,7 +119,7 @@ func (v view) Languages() []tongue {
 	var all []tongue
 	for _, tag := range i18n.Tags() {
 		l := i18n.For(tag.String())
-		all = append(all, tongue{tag.String(), display.Self.Name(tag), l.Dir(), l == v.Localizer})
+		all = append(all, tongue{tag.String(), cases.Title(tag).String(display.Self.Name(tag)), l.Dir(), l == v.Localizer})
 	}
 	return all
 }
@@ -125,17 +127,18 @@ func (v view) Languages() []tongue {
 // target is where the invitee may go on to.
 type target struct{ URL, Host string }
 
-// view is what the holder of a link may see. It has no more than a language where the preview is empty.
-func (p *Pages) view(r *http.Request, preview redeem.Preview) view {
+// view is what the holder of a link may see. It has no more than a language where the preview is empty. Preferences are
+// languages that come before the invitation's and the organization's.
+func (p *Pages) view(r *http.Request, preview redeem.Preview, preferences ...string) view {
 	q := preview.Record.Request
 	if q == nil {
-		return view{Localizer: speak(r), Here: p.base + "/join"}
+		return view{Localizer: speak(r, preferences...), Here: p.base + "/join"}
 	}
 	org := preview.Organization
 	v := view{
-		Localizer: speak(r, q.Locale, org.Locale), Here: p.base + "/join",
+		Localizer: speak(r, append(preferences, q.Locale, org.Locale)...), Here: p.base + "/join",
 		Organization: plain(org.Name), Inviter: plain(q.InviterName), Contact: plain(org.Contact),
-		Accent: accentOf(org.Branding.Accent), Email: preview.Email, Invitee: preview.Invitee, Name: q.Name,
+		Accent: accentOf(org.Branding.Accent), Email: plain(preview.Email), Invitee: preview.Invitee, Name: q.Name,
 		Deadline: preview.Record.Deadline.UTC(), Ended: preview.Record.EndedAt.UTC(), Asked: preview.Record.RenewalAskedAt.UTC(),
 		Continue: follow(q.RedirectURL),
 	}
@@ -148,9 +151,8 @@ func (p *Pages) view(r *http.Request, preview redeem.Preview) view {
 
 // role is what a role is called: in the page's language where it is one that every instance begins with.
 func (v view) role(role string) string {
-	switch role {
-	case "owner", "admin", "member", "viewer":
-		return v.Text("pages.role." + role)
+	if name, ok := v.Localizer.Role(role); ok {
+		return name
 	}
 	return plain(role)
 }

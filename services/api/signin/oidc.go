@@ -95,12 +95,21 @@ func (s *SignIn) begin(w http.ResponseWriter, r *http.Request) {
 	}
 	f := flow{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Return: local(r.URL.Query().Get("return_to"))}
 	options := []oauth2.AuthCodeOption{oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)}
-	if _, err := r.Cookie(s.cookies.switching()); err == nil {
-		options = append(options, oauth2.SetAuthURLParam("prompt", "select_account"))
-		s.cookies.put(w, s.cookies.switching(), "", 0)
-	}
 	s.cookies.put(w, s.cookies.flow(f.State), f.encode(), flowLife)
+	if _, err := r.Cookie(s.cookies.switching()); err == nil {
+		s.cookies.put(w, s.cookies.switching(), "", 0)
+		options = append(options, oauth2.SetAuthURLParam("prompt", "select_account"))
+		s.onward(w, s.issuer.config(provider).AuthCodeURL(f.State, options...))
+		return
+	}
 	see(w, s.issuer.config(provider).AuthCodeURL(f.State, options...))
+}
+
+// onward leads to the issuer by way of a page: a redirect would be part of posting the form that signed out, and browsers
+// follow those no further than the policy lets forms go, which is this host.
+func (s *SignIn) onward(w http.ResponseWriter, target string) {
+	w.Header().Set("Refresh", "0; url="+target)
+	s.render(w, http.StatusOK, "onward", view{Frame: web.Frame{Title: "Sign in · Usher"}, SignIn: target})
 }
 
 // callback takes somebody back from the issuer.

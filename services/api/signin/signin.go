@@ -101,8 +101,8 @@ func (s *SignIn) Enabled() bool { return s.Issuer != "" || s.Development }
 // Path is where to send somebody to sign in, who then comes back to returnTo, a local path.
 func (s *SignIn) Path(returnTo string) string { return withReturn("/signin", returnTo) }
 
-// SignOutPath is the action of a form that signs out by POST and then leads to returnTo, a local path. Where that is
-// Path, the issuer is asked to let the person choose another account.
+// SignOutPath is the action of a form that signs out by POST and then leads to returnTo, a local path. The next time, the
+// issuer is asked to let the person choose an account.
 func (s *SignIn) SignOutPath(returnTo string) string { return withReturn("/signout", returnTo) }
 
 func withReturn(path, returnTo string) string {
@@ -215,9 +215,7 @@ func (s *SignIn) signOut(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.sessions.WriteSessionCookie(ctx, w, "", time.Time{})
-	if strings.HasPrefix(target, "/signin?") {
-		s.cookies.put(w, s.cookies.switching(), "1", flowLife)
-	}
+	s.cookies.put(w, s.cookies.switching(), "1", flowLife) // who signed out is not signed in again unasked
 	see(w, target)
 }
 

@@ -83,6 +83,19 @@ func (s *Server) adminMail(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, m.json())
 }
 
+// adminMIME gives one mail as it arrives.
+func (s *Server) adminMIME(w http.ResponseWriter, r *http.Request) {
+	number, _ := strconv.Atoi(r.PathValue("number"))
+	m, _ := s.find(number)
+	raw := m.MIME()
+	if raw == nil {
+		refuse(w, http.StatusNotFound, ErrNoMail.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "message/rfc822")
+	_, _ = w.Write(raw)
+}
+
 // adminFault scripts a Fault, given as JSON.
 func (s *Server) adminFault(w http.ResponseWriter, r *http.Request) {
 	var f Fault

@@ -113,6 +113,7 @@ func (s *Server) routes() *http.ServeMux {
 	// The fake's own
 	mux.HandleFunc("GET /fake/mails", s.adminMails)
 	mux.HandleFunc("GET /fake/mails/{number}", s.adminMail)
+	mux.HandleFunc("GET /fake/mails/{number}/mime", s.adminMIME)
 	mux.HandleFunc("GET /fake/arrivals", s.adminArrivals)
 	mux.HandleFunc("GET /fake/counters", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.Counters()) })
 	mux.HandleFunc("POST /fake/faults", s.adminFault)

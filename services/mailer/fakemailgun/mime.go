@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -11,6 +12,7 @@ import (
 	"net/mail"
 	"net/textproto"
 	"strings"
+	"time"
 )
 
 // readMIME fills the form from a message that came ready-made.
@@ -80,4 +82,52 @@ func decoded(h textproto.MIMEHeader, r io.Reader) io.Reader {
 		return base64.NewDecoder(base64.StdEncoding, r)
 	}
 	return r
+}
+
+// MIME is the mail as it arrives, in the form that mail programs read; empty when it is no longer kept. What a header was
+// given goes into it as it is, line breaks too: whoever lets them through is found out here.
+func (m Mail) MIME() []byte {
+	if m.body == nil {
+		return nil
+	}
+	var b bytes.Buffer
+	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, encodedHeader(value)) }
+	header("From", encodedAddress(m.From))
+	header("To", m.To)
+	header("Subject", m.Subject)
+	header("Date", m.At.Format(time.RFC1123Z))
+	for _, name := range sorted(m.body.form.headers) {
+		header(name, m.Header(name))
+	}
+	header("Mime-Version", "1.0")
+	parts := multipart.NewWriter(&b)
+	header("Content-Type", `multipart/alternative; boundary="`+parts.Boundary()+`"`)
+	b.WriteString("\r\n")
+	writePart(parts, "text/plain", m.Text())
+	writePart(parts, "text/html", m.HTML())
+	_ = parts.Close() // writes to memory
+	return b.Bytes()
+}
+
+func writePart(parts *multipart.Writer, kind, text string) {
+	part, _ := parts.CreatePart(textproto.MIMEHeader{
+		"Content-Type": {kind + "; charset=utf-8"}, "Content-Transfer-Encoding": {"quoted-printable"},
+	})
+	encoder := quotedprintable.NewWriter(part)
+	_, _ = io.WriteString(encoder, text)
+	_ = encoder.Close()
+}
+
+func encodedHeader(value string) string {
+	if strings.ContainsAny(value, "\r\n") {
+		return value
+	}
+	return mime.QEncoding.Encode("utf-8", value)
+}
+
+func encodedAddress(from string) string {
+	if a, err := mail.ParseAddress(from); err == nil {
+		return a.String()
+	}
+	return from
 }

@@ -3,6 +3,7 @@ package mail
 import (
 	"strings"
 
+	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/i18n"
 )
 
@@ -144,8 +145,16 @@ type writer struct {
 }
 
 func (r *Renderer) writer(c Context, l *i18n.Localizer) *writer {
-	for _, text := range []*string{&c.Organization, &c.Inviter, &c.Role, &c.Invitee} {
+	for _, text := range []*string{&c.Organization, &c.Inviter, &c.Role} {
 		*text = r.typed(*text, maxName)
+	}
+	if known, ok := l.Role(c.Role); ok {
+		c.Role = known
+	}
+	if c.Address == "" { // the invitee is called by the address, which was checked, and may have to be copied
+		c.Invitee = strings.ReplaceAll(tidy(c.Invitee, events.MaxAddress), "%", r.percent)
+	} else {
+		c.Invitee = r.typed(c.Invitee, maxName)
 	}
 	w := &writer{r: r, l: l, c: c, values: map[string]string{}}
 	for name, value := range map[string]string{"organization": c.Organization, "inviter": c.Inviter, "role": c.Role, "invitee": c.Invitee} {

@@ -112,7 +112,7 @@ func newMark() string { return "usherfield" + rand.Text() }
 // Mail writes one mail. It returns *Permanent for an address that could break out of its header or become two, which
 // admission lets nobody have: names are made harmless, addresses are not touched.
 func (r *Renderer) Mail(c Context, to Recipient) (Mail, error) {
-	for _, s := range []string{to.To, c.ReplyTo, to.Link, to.Unsubscribe, c.Logo} {
+	for _, s := range []string{to.To, c.ReplyTo, to.Link, to.Unsubscribe} {
 		if strings.ContainsFunc(s, unicode.IsControl) || strings.ContainsAny(s, ` ,;<>"`) {
 			return Mail{}, &Permanent{Reason: "an address holds a character that none may hold"}
 		}

@@ -64,7 +64,7 @@ func unlink(s string) string {
 			digits++
 		}
 	}
-	if digits < manyDigits && !strings.ContainsAny(s, joints) {
+	if digits < manyDigits && !strings.ContainsAny(s, joints) && !strings.Contains(s, "//") {
 		return s
 	}
 	var b strings.Builder
@@ -74,7 +74,7 @@ func unlink(s string) string {
 		if i+1 == len(runes) || unicode.IsSpace(runes[i+1]) {
 			continue
 		}
-		if strings.ContainsRune(joints, r) || digits >= manyDigits && unicode.IsDigit(r) {
+		if strings.ContainsRune(joints, r) || r == '/' && runes[i+1] == '/' || digits >= manyDigits && unicode.IsDigit(r) {
 			b.WriteRune(zeroWidthNonJoiner)
 		}
 	}

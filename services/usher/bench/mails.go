@@ -56,37 +56,55 @@ func (s *stack) awaitMails(ctx context.Context) ([]arrival, error) {
 }
 
 func (s *stack) arrivals() ([]arrival, error) {
-	answer, err := http.Get("http://" + s.fakeAddr + "/fake/arrivals")
+	list, err := s.arrivalList()
 	if err != nil {
 		return nil, err
+	}
+	return s.sorted(list)
+}
+
+// arrivalList is the fake's list: number, instant, recipient, invitation and link of each mail.
+func (s *stack) arrivalList() (string, error) {
+	answer, err := http.Get("http://" + s.fakeAddr + "/fake/arrivals")
+	if err != nil {
+		return "", err
 	}
 	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return nil, err
-	}
-	return s.sorted(string(text))
+	return string(text), err
 }
 
-// sorted reads the fake's list (number, instant, recipient, invitation and link of each mail) and puts it into the order
-// of the addresses.
-func (s *stack) sorted(list string) ([]arrival, error) {
-	all, mails := make([]arrival, s.invited), 0
+// eachArrival reads the fake's list, mail by mail, with the number of its address.
+func eachArrival(list string, each func(n int, a arrival) error) error {
 	for line := range strings.Lines(list) {
 		words := strings.Split(strings.TrimSuffix(line, "\n"), " ")
 		n, err := numberOf(words[2])
 		if err != nil {
-			return nil, err
-		}
-		if !all[n].at.IsZero() {
-			return nil, fmt.Errorf("%s was written to twice", words[2])
+			return err
 		}
 		nanos, err := strconv.ParseInt(words[1], 10, 64)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		all[n] = arrival{at: time.Unix(0, nanos), link: words[4]}
+		if err := each(n, arrival{at: time.Unix(0, nanos), link: words[4]}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sorted puts the fake's list into the order of the addresses.
+func (s *stack) sorted(list string) ([]arrival, error) {
+	all, mails := make([]arrival, s.invited), 0
+	if err := eachArrival(list, func(n int, a arrival) error {
+		if !all[n].at.IsZero() {
+			return fmt.Errorf("person-%d was written to twice", n)
+		}
+		all[n] = a
 		mails++
+		return nil
+	}); err != nil {
+		return nil, err
 	}
 	if mails != s.invited {
 		return nil, fmt.Errorf("%d mails for %d invitations", mails, s.invited)

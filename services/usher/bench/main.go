@@ -27,6 +27,7 @@ type options struct {
 	clients    int            // connections of a full load
 	rate       int            // requests a second of a paced load
 	bulkRows   int
+	importRows int
 	accepts    int
 	open       int           // open invitations in the memory and list scenarios
 	settle     time.Duration // how long memory may settle before it is read
@@ -70,6 +71,7 @@ func parse(args []string) (o options, asJSON bool, err error) {
 	f.IntVar(&o.clients, "connections", 64, "connections of a full load")
 	f.IntVar(&o.rate, "rate", 300, "requests a second of a paced load")
 	f.IntVar(&o.bulkRows, "bulk", 50_000, "invitations of the bulk scenario")
+	f.IntVar(&o.importRows, "import", 100_000, "rows of the import scenario")
 	f.IntVar(&o.accepts, "accepts", 20_000, "invitations to accept")
 	f.IntVar(&o.open, "open", 100_000, "open invitations in the memory and list scenarios")
 	f.DurationVar(&o.settle, "settle", 160*time.Second, "how long memory may settle before it is read")
@@ -89,7 +91,7 @@ func parse(args []string) (o options, asJSON bool, err error) {
 // shorten makes the load small enough for a test.
 func (o *options) shorten() {
 	o.duration, o.raw, o.settle = 500*time.Millisecond, 50*time.Millisecond, 0
-	o.clients, o.rate, o.bulkRows, o.accepts, o.open, o.listSample = 16, 50, 1500, 200, 1000, 20
+	o.clients, o.rate, o.bulkRows, o.importRows, o.accepts, o.open, o.listSample = 16, 50, 1500, 1500, 200, 1000, 20
 }
 
 // scenario is one thing to measure.
@@ -99,7 +101,7 @@ type scenario struct {
 }
 
 var scenarios = []scenario{
-	{"raw", rawRates}, {"single", single}, {"paced", paced}, {"bulk", bulk}, {"accept", accept}, {"list", list}, {"memory", memory},
+	{"raw", rawRates}, {"single", single}, {"paced", paced}, {"bulk", bulk}, {"import", importing}, {"accept", accept}, {"list", list}, {"memory", memory},
 }
 
 // bench is one run.

@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +21,7 @@ func TestTheSameJourneyLeavesThroughMailgun(t *testing.T) {
 	u.Mails = mailgun.Mailbox
 	travel(t, &u.System)
 	_, mails := mailgun.Calls(t)
-	require.Equal(t, 1, mails, "one invitation is one mail")
+	require.Equal(t, 2, mails, "one invitation is one mail, and one to the inviter")
 }
 
 // TestProduction shares one deployment of three services among everything that needs one.
@@ -27,6 +30,7 @@ func TestProduction(t *testing.T) {
 	d := harness.Deploy(t)
 	for name, test := range map[string]func(*testing.T, *harness.Deployment){
 		"TheSameJourneyThroughThreeServices":        func(t *testing.T, d *harness.Deployment) { travel(t, &d.System) },
+		"WhatBecomesOfANoticeIsNotTheInvitees":      whatBecomesOfANoticeIsNotTheInvitees,
 		"EveryServiceHasItsProbes":                  everyServiceHasItsProbes,
 		"ABounceSuppressesTheAddress":               aBounceSuppressesTheAddress,
 		"AComplaintSuppressesTheAddress":            aComplaintSuppressesTheAddress,
@@ -171,6 +175,26 @@ func aBouncedInvitationIsResentAsANewOne(t *testing.T, d *harness.Deployment) {
 	harness.Client{URL: d.URL}.Post(t, "/v1/links/accept", map[string]any{"token": mail.Token(t), "name": "N"}).Refused(t, http.StatusGone, "revoked")
 }
 
+// whatBecomesOfANoticeIsNotTheInvitees has a notice to the inviter bounce: no further one is sent there, and nothing is said
+// of the invitation.
+func whatBecomesOfANoticeIsNotTheInvitees(t *testing.T, d *harness.Deployment) {
+	o := d.Organization(t)
+	invitation, mail := o.Invited(t, "member")
+	d.Invitee(t).Open(mail.Link(t)).Decline()
+	noticed(t, o, invitation)
+	notice := d.Mailgun.To(t, o.Owner)[0]
+	require.Equal(t, http.StatusOK, d.Mailgun.Report(t, map[string]any{"mail": notice.Number, "kind": "delivered"}))
+	require.Equal(t, http.StatusOK, d.Mailgun.Report(t, map[string]any{"mail": notice.Number, "kind": "bounced"}))
+	require.Equal(t, []string{"requested", "sent", "outcome.declined", "noticed"}, d.Bus(t).Facts(t, o.ID, invitation.ID))
+	owner, _ := o.Member(t, o.Owner)
+	require.Len(t, d.Bus(t).Stored(t, "KV_suppressions", "$KV.suppressions."+owner.Person), 1)
+	another, mail := o.Invited(t, "member")
+	d.Invitee(t).Open(mail.Link(t)).Decline()
+	d.Bus(t).Idle(t, "INVITATIONS", "mailer-notices")
+	require.Len(t, d.Mailgun.To(t, o.Owner), 1)
+	require.Equal(t, "declined", d.Show(t, another.ID).Status)
+}
+
 func aWebhookThatIsNotMailgunsChangesNothing(t *testing.T, d *harness.Deployment) {
 	o := d.Organization(t)
 	invitation, mail := o.Invited(t, "member")
@@ -286,4 +310,26 @@ func deadLettersAreListedShownAndRedriven(t *testing.T, d *harness.Deployment) {
 	require.Equal(t, 1, again, "asked for twice in a row, it is handed to its worker once")
 	require.Len(t, bus.Stored(t, "REQUESTS", "requests."+app), 1, "the app's own stream holds what the app published and no more")
 	require.NotZero(t, d.Command(t, "dead", "show", "999999999").Code)
+}
+
+func TestTheCommandLineKnowsTheContextsOfTheNATSCommandLine(t *testing.T) {
+	t.Parallel()
+	d := harness.Deploy(t)
+	folder := t.TempDir()
+	write := func(path, content string) {
+		path = filepath.Join(folder, "nats", path)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	}
+	write("context/staging.json", `{"url":"`+d.NATSURL+`"}`)
+	write("context/gone.json", `{"url":"nats://127.0.0.1:1"}`)
+	write("context.txt", "staging")
+	without := slices.DeleteFunc(slices.Clone(d.Operator), func(s string) bool { return strings.HasPrefix(s, "USHER_NATS_URL=") })
+	without = append(without, "XDG_CONFIG_HOME="+folder)
+
+	require.Contains(t, harness.Command(t, without, "keys", "list").Must(t), "key_", "the selected context is not used")
+	failed := harness.Command(t, append(without, "NATS_CONTEXT=nowhere"), "watch")
+	require.NotZero(t, failed.Code)
+	require.Contains(t, failed.Err, "nowhere", "the context that the environment names is not used")
+	require.Contains(t, harness.Command(t, append(without, "NATS_CONTEXT=gone", "USHER_NATS_URL="+d.NATSURL), "keys", "list").Must(t), "key_")
 }

@@ -57,7 +57,9 @@ func travel(t *testing.T, s *harness.System) {
 		require.Equal(t, invitation.ID, m.Header.Get("ce-correlationid"))
 		require.Equal(t, invitation.ID, m.Header.Get("ce-subject"))
 	}
-	require.Equal(t, []string{"requested", "sent", "outcome.accepted"}, s.Bus(t).Facts(t, o.ID, invitation.ID))
+	seen.Await(t, about+"noticed")
+	require.Equal(t, []string{"requested", "sent", "outcome.accepted", "noticed"}, s.Bus(t).Facts(t, o.ID, invitation.ID))
+	require.Contains(t, s.Mails.Next(t, o.Owner, 0).Subject, "Nell New accepted your invitation")
 
 	timeline := s.Command(t, "show", invitation.ID).Must(t)
 	require.Regexp(t, `(?s)status +accepted.*membership +active.*requested.*sent.*outcome\.accepted.*membership\.provisioned`, timeline)

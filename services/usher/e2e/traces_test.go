@@ -96,11 +96,11 @@ func TestOneTraceLeadsFromTheRequestToTheMembership(t *testing.T) {
 	invitation, mail := o.Invited(t, "member")
 	o.Accept(t, invitation, mail)
 
-	const invite = "usher-api: /v1/organizations/{org}/invitations"
+	const invite = "usher-api: POST /v1/organizations/{org}/invitations"
 	leads := func(want ...string) {
 		_, last, _ := strings.Cut(want[0], ": ")
 		require.EventuallyWithT(t, func(c *assert.CollectT) { require.Equal(c, want, traces.line(last)) }, 20*time.Second, 20*time.Millisecond, last)
 	}
-	leads("usher-mailer: handle mailer-requested", invite)
-	leads("usher-acceptance: handle acceptance-accepted", "usher-api: outcome.accepted", invite)
+	leads("usher-mailer: handle mailer", invite)
+	leads("usher-acceptance: handle acceptance", "usher-api: outcome.accepted", invite)
 }

@@ -23,12 +23,9 @@ import (
 	"github.com/usherhq/usher/services/mailer/fakemailgun"
 )
 
-// defaultBroker is where the embedded broker of "usher up" listens.
-const defaultBroker = "nats://127.0.0.1:4222"
-
 // broker connects to NATS alone, for commands that only watch.
 func (s Streams) broker(ctx context.Context) (*nats.Conn, error) {
-	url, creds := defaultBroker, ""
+	url, creds := "", ""
 	for _, pair := range s.Environ {
 		switch name, value, _ := strings.Cut(pair, "="); {
 		case name == "USHER_NATS_URL" && value != "":
