@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -553,4 +554,31 @@ func TestTheLiveViewEndsWithTheRight_V085_V086(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, o.admin.Once(http.MethodGet, o.at("/invite"), nil).Status)
 	o.owner.Post("/signout", url.Values{})
 	ended(views["owner"])
+}
+
+// The first page does not grow slower with what is behind it.
+func TestTheFirstPageOfTenThousandInvitationsIsQuick(t *testing.T) {
+	t.Parallel()
+	u := common(t)
+	o := u.Organization(t)
+	for from := range short(10, 2) {
+		rows := make([]map[string]any, 1000)
+		for i := range rows {
+			rows[i] = map[string]any{"organization": o.ID, "inviter": o.Owner, "role": "member", "email": fmt.Sprintf("many%d@example.org", 1000*from+i), "name": "One of many"}
+		}
+		require.Equal(t, http.StatusOK, o.API().Post(t, "/v1/invitations", map[string]any{"invitations": rows}).Status)
+	}
+	p := u.SignedIn(t, o.Owner)
+	for _, path := range []string{"/invitations", "/invitations?filter=waiting", "/members"} {
+		var took []time.Duration
+		for range 21 {
+			began := time.Now()
+			page := p.Once(http.MethodGet, "/console/"+o.ID+path, nil)
+			took = append(took, time.Since(began))
+			require.Equal(t, http.StatusOK, page.Status)
+		}
+		slices.Sort(took)
+		t.Logf("%s: median %s, slowest %s", path, took[10], took[20])
+		require.Less(t, took[10], 100*time.Millisecond, path)
+	}
 }
