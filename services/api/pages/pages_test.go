@@ -184,8 +184,8 @@ func TestALongNameIsCutSoThatItCannotBecomeALetter(t *testing.T) {
 	require.Equal(t, "Olu Owner invites you to join Acme "+strings.Repeat("ü", 74)+"…", b.get("/i/"+token).heading())
 }
 
-func TestWhatIsNoWebAddressIsNotLinkedAfterJoining(t *testing.T) {
-	for _, address := range []string{"", "javascript:alert(1)", "data:text/html,x", "//evil.example", "/local", "https://app.example.org@evil.example/", "mailto:a@b.c", "https:"} {
+func TestV072WhatTheOrganizationDoesNotListIsNotLinkedAfterJoining(t *testing.T) {
+	for _, address := range []string{"", "https://evil.example/", "http://app.example.org/", "https://app.example.org.evil.example/", `https://app.example.org\@evil.example/`, "javascript:alert(1)", "data:text/html,x", "//evil.example", "/local", "https://app.example.org@evil.example/", "mailto:a@b.c", "https:"} {
 		d, b := setup(t)
 		d.links[token].Record.Request.RedirectURL = address
 		d.links[token].Record.Outcome, d.links[token].Record.Provisioned = invitation.Accepted, true

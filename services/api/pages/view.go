@@ -140,7 +140,7 @@ func (p *Pages) view(r *http.Request, preview redeem.Preview, preferences ...str
 		Organization: plain(org.Name), Inviter: plain(q.InviterName), Contact: plain(org.Contact),
 		Accent: accentOf(org.Branding.Accent), Email: plain(preview.Email), Invitee: preview.Invitee, Name: q.Name,
 		Deadline: preview.Record.Deadline.UTC(), Ended: preview.Record.EndedAt.UTC(), Asked: preview.Record.RenewalAskedAt.UTC(),
-		Continue: follow(q.RedirectURL),
+		Continue: follow(preview.Continue()),
 	}
 	if org.Branding.Logo != "" {
 		v.Logo = p.base + "/logos/" + url.PathEscape(org.ID) + "/" + url.PathEscape(org.Branding.Logo)
@@ -190,11 +190,10 @@ func (v view) left(d time.Duration) string {
 	return v.Text("pages.join.moment")
 }
 
-// follow is where the invitation leads afterwards. Admission has checked the address against the organization's list;
-// what is no web address is not linked here either.
+// follow is where the invitation leads afterwards.
 func follow(address string) target {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+	if err != nil || u.Host == "" {
 		return target{}
 	}
 	return target{URL: u.String(), Host: u.Hostname()}
