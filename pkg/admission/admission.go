@@ -384,11 +384,28 @@ func (a *Admission) retake(ctx context.Context, d *draft) ([]ledger.Message, err
 		return nil, alreadyInvited(holder.ID)
 	}
 	unit, unitErr := d.unit(claim.Sequence)
-	if unitErr != nil || err != nil || holder.Outcome != "" {
+	if unitErr != nil || holder.Outcome != "" {
 		return unit, unitErr
 	}
+	// The holder may be just about to say what it claimed the address for: a request, or a later deadline. The claim's
+	// sequence does not tell, so that goes into the condition too. That nothing was said of this invitation yet need not be
+	// one any more: whoever says something of it takes the claim first.
+	requested := &unit[len(unit)-1]
+	if err != nil {
+		*requested = requested.Expecting(events.InvitationSubject(d.request.Organization, timer.Subject, events.FactRequested), 0)
+		return unit, nil
+	}
+	*requested = requested.Expecting(events.InvitationSubject(holder.Organization, holder.ID, events.FactResend), resentAt(holder))
 	end, err := Expiry(holder, d.event)
 	return append([]ledger.Message{end}, unit...), err
+}
+
+// resentAt is the sequence of the last resend; 0 where there was none.
+func resentAt(r invitation.Record) uint64 {
+	if r.DeadlineSeq == r.Requested {
+		return 0
+	}
+	return r.DeadlineSeq
 }
 
 // Expiry makes the message that ends an invitation whose deadline has passed. It stops no timer: by then the timer has
