@@ -192,7 +192,7 @@ func (a *Admission) check(ctx context.Context, r Request) (*draft, error) {
 		return nil, problem.New(problem.Suppressed, "That address is not written to: %s since %s. Set send_anyway to invite it all the same.",
 			s.Reason, s.Since.Format(time.DateOnly))
 	}
-	if err := redirect(data.RedirectURL, org.Policy.RedirectHosts); err != nil {
+	if err := Redirect(data.RedirectURL, org.Policy.RedirectHosts); err != nil {
 		return nil, err
 	}
 	if data.Note != "" && !org.Policy.PersonalNotes {
@@ -433,7 +433,9 @@ func (d *draft) record(sequence uint64) invitation.Record {
 	return r
 }
 
-func redirect(target string, hosts []string) error {
+// Redirect checks that an address may be where an invitee goes on to: none at all, or one on a host that the organization
+// lists. It returns problem.Invalid for any other.
+func Redirect(target string, hosts []string) error {
 	if target == "" {
 		return nil
 	}
