@@ -67,7 +67,7 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 		return nil, err
 	}
 	s.console = console.New(console.Options{
-		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, PublicURL: p.Settings.PublicURL, Logger: p.Logger, Clock: p.Ledger.Now,
+		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, Imports: s.Imports, PublicURL: p.Settings.PublicURL, Logger: p.Logger, Clock: p.Ledger.Now,
 	})
 	s.openBusDoor()
 	if s.listener, err = net.Listen("tcp", p.Settings.HTTPAddr); err != nil {
