@@ -205,7 +205,7 @@ func patience(w http.ResponseWriter) func() {
 	c := http.NewResponseController(w)
 	return func() {
 		until := clock.System().Add(pieceTime)
-		_ = c.SetReadDeadline(until)       // where there are no deadlines, there is nothing to move
+		_ = c.SetReadDeadline(until) // where there are no deadlines, there is nothing to move
 		_ = c.SetWriteDeadline(until)
 	}
 }

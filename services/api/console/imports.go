@@ -53,7 +53,10 @@ func (c *Console) importsPage(r *http.Request, v visit) (*importsPage, error) {
 		return nil, err
 	}
 	p := &importsPage{frame: c.frame(r, v, "Imports"), Tabs: counts, Roles: c.grantable(v.role), Role: c.usualRole(v.role)}
-	for _, j := range c.Imports.List(v.org.ID, func(org string) bool { m, ok := c.Roster.Member(org, v.person); return ok && c.Roster.Roles().MayInvite(m.Role) }) {
+	for _, j := range c.Imports.List(v.org.ID, func(org string) bool {
+		m, ok := c.Roster.Member(org, v.person)
+		return ok && c.Roster.Roles().MayInvite(m.Role)
+	}) {
 		p.Lines = append(p.Lines, importLine{
 			Path: p.Org.Path + "/imports/" + j.ID, Name: j.Name, State: jobState(j), Rows: j.Rows, Invited: j.Invited, When: at(j.CreatedAt, c.Clock()),
 		})
