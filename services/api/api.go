@@ -63,13 +63,13 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 		PublicURL: p.Settings.PublicURL, Development: p.Settings.Development(), Demo: s.demoPeople,
 		Store: p.Redis.Sessions(), Logger: p.Logger, Clock: p.Clock,
 	})
-	s.console = console.New(console.Options{
-		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, PublicURL: p.Settings.PublicURL, TTL: p.Settings.TTL,
-		Logger: p.Logger, Clock: p.Ledger.Now,
-	})
 	if err := s.openImports(); err != nil {
 		return nil, err
 	}
+	s.console = console.New(console.Options{
+		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, Imports: s.Imports, PublicURL: p.Settings.PublicURL, TTL: p.Settings.TTL,
+		Logger: p.Logger, Clock: p.Ledger.Now,
+	})
 	s.openBusDoor()
 	if s.listener, err = net.Listen("tcp", p.Settings.HTTPAddr); err != nil {
 		return nil, fmt.Errorf("api: %w", err)

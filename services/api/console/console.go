@@ -18,6 +18,7 @@ import (
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/roster"
 	"github.com/usherhq/usher/pkg/views"
+	"github.com/usherhq/usher/services/api/imports"
 	"github.com/usherhq/usher/services/api/signin"
 	"github.com/usherhq/usher/services/api/web"
 )
@@ -72,7 +73,9 @@ type Options struct {
 	// TTL is how long invitations stay open where their organization says nothing.
 	TTL time.Duration
 	// Letters shows mails as sent; nil where the process cannot write them.
-	Letters   Letters
+	Letters Letters
+	// Imports are the files of people to invite.
+	Imports   *imports.Engine
 	PublicURL string
 	Logger    *slog.Logger
 	Clock     clock.Clock
@@ -118,6 +121,11 @@ func New(o Options) *Console {
 		"GET /console/{org}/invite":                    c.invite,
 		"POST /console/{org}/invite":                   c.submit,
 		"POST /console/{org}/invite/check":             c.check,
+		"GET /console/{org}/imports":                   c.imports,
+		"POST /console/{org}/imports":                  c.upload,
+		"GET /console/{org}/imports/{id}":              c.job,
+		"GET /console/{org}/imports/{id}/report.csv":   c.report,
+		"POST /console/{org}/imports/{id}/{act}":       c.steer,
 		"GET /console/{org}/live":                      c.live,
 	} {
 		c.mux.Handle(pattern, c.inside(handle))
@@ -141,7 +149,11 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, visit{}, problem.New(problem.Forbidden, "Another site made your browser send this."))
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	most := int64(maxForm)
+	if isUpload(r) {
+		most = imports.MaxBytes + maxForm
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, most)
 	c.mux.ServeHTTP(w, r)
 }
 
