@@ -61,11 +61,11 @@ func Ask(ctx context.Context, nc *nats.Conn, w Wanted) (Proof, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	said, err := bus.Ask(ctx, nc, events.SubjectProofs, question)
-	if err != nil {
-		return Proof{}, err
-	}
 	var a answer
-	if err := json.Unmarshal(said, &a); err != nil {
+	if err == nil {
+		err = json.Unmarshal(said, &a)
+	}
+	if err != nil {
 		return Proof{}, problem.Unavailable("The mailer", err)
 	}
 	if a.Code != "" {

@@ -263,6 +263,16 @@ func (r *Roster) Change(ctx context.Context, id string, change func(o *Organizat
 	return Organization{ID: id}, false, problem.New(problem.Conflict, "The organization is being changed by others; try again.")
 }
 
+// Stored reads an organization from the ledger itself, where memory may not know of the newest change yet. It returns
+// problem.UnknownOrganization where there is none.
+func (r *Roster) Stored(ctx context.Context, id string) (Organization, error) {
+	o, err := r.stored(ctx, id)
+	if err == nil && o.revision == 0 {
+		err = unknown()
+	}
+	return o, err
+}
+
 // stored reads an organization from the bucket; one that is not there has revision 0.
 func (r *Roster) stored(ctx context.Context, id string) (Organization, error) {
 	e, err := r.bucket.Get(ctx, id)

@@ -6,13 +6,16 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
+	"github.com/usherhq/usher/pkg/redisdb"
 	"github.com/usherhq/usher/pkg/roster"
 	"github.com/usherhq/usher/pkg/telemetry"
+	"github.com/usherhq/usher/services/api/logos"
 )
 
 type organizationInput struct {
@@ -118,11 +121,67 @@ func (s *Service) changeOrganization(ctx context.Context, org string, revision u
 		return stored, false, err
 	}
 	return s.Roster.Change(ctx, org, func(o *roster.Organization, _ bool) error {
-		if revision != 0 && revision != o.Revision() {
-			return problem.New(problem.Conflict, "Somebody else changed the organization since you looked at it.")
+		if err := unchanged(o, revision); err != nil {
+			return err
 		}
 		return judged(o)
 	})
+}
+
+// uploadsAnHour is how many logos an organization may upload.
+const uploadsAnHour = 30
+
+// setLogo makes a file the organization's logo. The picture is kept before the organization names it, so that no mail names
+// one that is not there.
+func (s *Service) setLogo(ctx context.Context, org string, revision uint64, file []byte) (roster.Organization, error) {
+	if err := s.mayPut(ctx, org, false); err != nil {
+		return roster.Organization{}, err
+	}
+	ok, wait, err := s.Redis.Take(ctx, redisdb.Limit{What: "logos " + org, Most: uploadsAnHour, Per: time.Hour})
+	if err != nil {
+		return roster.Organization{}, err
+	}
+	if !ok {
+		return roster.Organization{}, &problem.Error{Code: problem.TooMany, Detail: "The logo was changed many times within this hour.", RetryAfter: wait}
+	}
+	picture, err := logos.Read(file)
+	if err != nil {
+		return roster.Organization{}, err
+	}
+	if err := s.logos.Put(ctx, org, picture); err != nil {
+		return roster.Organization{}, err
+	}
+	return s.nameLogo(ctx, org, revision, picture.Name)
+}
+
+// nameLogo makes a kept picture the organization's logo, or none where the name is empty, and then removes the one before
+// it. What cannot be removed takes room, and nobody is led to it.
+func (s *Service) nameLogo(ctx context.Context, org string, revision uint64, name string) (roster.Organization, error) {
+	if err := s.mayPut(ctx, org, false); err != nil {
+		return roster.Organization{}, err
+	}
+	before := ""
+	stored, _, err := s.Roster.Change(ctx, org, func(o *roster.Organization, known bool) error {
+		if !known {
+			return problem.New(problem.UnknownOrganization, "There is no such organization.")
+		}
+		before, o.Branding.Logo = o.Branding.Logo, name
+		return unchanged(o, revision)
+	})
+	if err == nil && before != "" && before != name {
+		if err := s.logos.Delete(ctx, org, before); err != nil {
+			s.Logger.Warn("a logo that was replaced is still kept", "organization", org, "error", err)
+		}
+	}
+	return stored, err
+}
+
+// unchanged refuses to change another version than the one that was seen; 0 is any.
+func unchanged(o *roster.Organization, revision uint64) error {
+	if revision != 0 && revision != o.Revision() {
+		return problem.New(problem.Conflict, "Somebody else changed the organization since you looked at it.")
+	}
+	return nil
 }
 
 // tidyOrganization takes away what nobody means: spaces around a line, empty entries, capitals in host names.

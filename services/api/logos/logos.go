@@ -59,7 +59,7 @@ func (l *Logos) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 	case r.PathValue("logo") != name:
 		h.Set("Cache-Control", "no-cache") // another process may not know of the newest one yet
-		h.Set("Location", name) // beside this one
+		h.Set("Location", name)            // beside this one
 		w.WriteHeader(http.StatusFound)
 	default:
 		l.serve(w, r, o.ID, name)
