@@ -15,6 +15,7 @@ import (
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/platform"
+	"github.com/usherhq/usher/pkg/proofs"
 	"github.com/usherhq/usher/services/mailer/mail"
 	"github.com/usherhq/usher/services/mailer/mailgun"
 )
@@ -100,7 +101,16 @@ func NewWithMailgun(ctx context.Context, p *platform.Platform) (*Service, error)
 // Run works until ctx ends and running handlers have finished.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.outgoing.Close()
-	return s.router.Run(ctx)
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	answering := make(chan error, 1)
+	go func() {
+		defer stop()
+		answering <- proofs.Serve(running, s.Conn, s.proof)
+	}()
+	err := s.router.Run(running)
+	stop()
+	return errors.Join(err, <-answering)
 }
 
 // Healthy returns an error while nothing is consumed, or nothing can be sent until somebody acts.
