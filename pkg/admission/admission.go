@@ -32,6 +32,9 @@ type Request struct {
 	// ID is the invitation's id where the door knows it beforehand, so that a repeat is the same invitation;
 	// empty for a new one.
 	ID string
+	// Unsaid is the door's word that it has just looked and nothing was published under ID. Without it that is a condition
+	// of the publish, which costs as much as ten.
+	Unsaid bool
 	// Key is the API key the request came with; nil for the bus.
 	Key *apikeys.Key
 	// Source is the CloudEvents source of the event ("/usher/api").
@@ -154,6 +157,7 @@ type draft struct {
 	event   events.Event
 	request *events.InvitationRequested
 	again   bool // the id was known beforehand: it may be there already
+	unsaid  bool // but was not a moment ago
 }
 
 func (d *draft) claim() string {
@@ -209,7 +213,7 @@ func (a *Admission) check(ctx context.Context, r Request) (*draft, error) {
 		CorrelationID: data.Invitation, CausationID: r.Causation, Data: &data,
 	}
 	telemetry.Inject(ctx, &e)
-	return &draft{event: e, request: &data, again: r.ID != ""}, nil
+	return &draft{event: e, request: &data, again: r.ID != "", unsaid: r.Unsaid}, nil
 }
 
 func (a *Admission) person(to address.Address) string {
@@ -294,7 +298,7 @@ func (d *draft) unit(held uint64) ([]ledger.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.again {
+	if d.again && !d.unsaid {
 		requested = requested.Expecting(events.InvitationFilter(org, id), 0)
 	} else {
 		requested = requested.Guarded()
@@ -348,6 +352,10 @@ func (a *Admission) settle(ctx context.Context, d *draft, sequence uint64, err e
 		}
 		var unit []ledger.Message
 		if unit, err = a.retake(ctx, d); err != nil {
+			if p := problem.As(err); p.Code == problem.AlreadyInvited && p.Other == d.request.Invitation {
+				err = ledger.ErrConflict // a repeat of this very request was quicker, just now: look again
+				continue
+			}
 			return Verdict{Err: err}
 		}
 		sequence, err = a.Ledger.Publish(ctx, events.StreamInvitations, unit...)

@@ -191,10 +191,16 @@ func TestAskingAgainIsTheSameWish(t *testing.T) {
 		d := setup(t, policy)
 		_, token := d.expired(t)
 		var callers sync.WaitGroup
-		for range 20 { // clicks at once
-			callers.Go(func() { _, _ = d.Renew(context.Background(), token) })
+		var failed atomic.Value
+		for range 50 { // clicks at once
+			callers.Go(func() {
+				if _, err := d.Renew(context.Background(), token); err != nil {
+					failed.Store(err)
+				}
+			})
 		}
 		callers.Wait()
+		require.Nil(t, failed.Load())
 		for range 3 { // and later ones
 			d.pass(time.Hour / 4)
 			answer, err := d.Renew(t.Context(), token)
@@ -210,10 +216,8 @@ func TestAskingAgainIsTheSameWish(t *testing.T) {
 func TestAWishThatWasInterruptedIsFinishedByTheNextClick(t *testing.T) {
 	d := setup(t, selfService)
 	_, token := d.expired(t)
-	ctx, die := context.WithCancel(t.Context())
-	d.Learned = func(context.Context, invitation.Record) { die() } // right after the first of the two writes
-	_, err := d.Renew(ctx, token)
-	require.True(t, problem.Is(err, problem.NotNow), "%v", err)
+	d.Learned = func(context.Context, invitation.Record) { panic("dies") } // right after the first of the two writes
+	require.Panics(t, func() { _, _ = d.Renew(t.Context(), token) })
 	require.Len(t, requests(t, d), 2)
 	require.Empty(t, wishes(t, d))
 

@@ -50,6 +50,9 @@ func (r *Redeemer) Renew(ctx context.Context, token string) (Renewal, error) {
 	} else if end.Code != problem.Expired {
 		return answer, end
 	}
+	if _, ok := r.Roster.Member(p.Record.Organization, p.Record.Request.Person); ok {
+		return answer, problem.New(problem.AlreadyMember, "You are a member already.")
+	}
 	if Asked(p.Record, r.Ledger.Now()) {
 		return answer, nil
 	}
@@ -67,12 +70,9 @@ func Asked(record invitation.Record, now time.Time) bool {
 	return !record.RenewalAskedAt.IsZero() && now.Sub(record.RenewalAskedAt) < RenewalEvery
 }
 
-// mayRenew looks at what speaks against any new link: a membership, a newer invitation, an inviter who may no longer
-// invite, and how many others ask.
+// mayRenew looks at what speaks against any new link: a newer invitation, an inviter who may no longer invite, and how many
+// others ask.
 func (r *Redeemer) mayRenew(ctx context.Context, p Preview) error {
-	if _, ok := r.Roster.Member(p.Record.Organization, p.Record.Request.Person); ok {
-		return problem.New(problem.AlreadyMember, "You are a member already.")
-	}
 	if err := r.newer(ctx, p.Record); err != nil {
 		return err
 	}

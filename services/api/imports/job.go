@@ -168,6 +168,14 @@ type Row struct {
 	Invitation string `json:"invitation,omitempty"`
 }
 
+// in is the organization that the row is about.
+func (r Row) in(job Job) string {
+	if r.Organization != "" {
+		return r.Organization
+	}
+	return job.Organization
+}
+
 // refuse writes down why a row is not invited.
 func (r *Row) refuse(verdict Verdict, err error) {
 	p := problem.As(err)

@@ -20,10 +20,9 @@ import (
 	"github.com/usherhq/usher/pkg/problem"
 )
 
-// Bounds of a page. It is what is invited at a time, so that single invitations never wait for more than a page, and it is
-// one message of the broker, with room for its text written as JSON.
+// Bounds of a page: one message of the broker, with room for its text written as JSON.
 const (
-	pageRows  = 100
+	pageRows  = 50
 	pageBytes = 96 << 10
 )
 
@@ -340,14 +339,10 @@ func (in *intake) elsewhere(ctx context.Context, org string) error {
 
 // requestFor is what a row asks admission for, in somebody's name.
 func (e *Engine) requestFor(job Job, row Row, who Who) (admission.Request, error) {
-	org := job.Organization
-	if row.Organization != "" {
-		org = row.Organization
-	}
 	key, err := e.key(who, job.Organization)
 	return admission.Request{
 		InvitationRequested: events.InvitationRequested{
-			Organization: org, Email: row.Email, Role: row.Role, Inviter: who.Email, Name: row.Name, Locale: row.Locale,
+			Organization: row.in(job), Email: row.Email, Role: row.Role, Inviter: who.Email, Name: row.Name, Locale: row.Locale,
 			ExpiresIn: row.ExpiresIn, Note: row.Note,
 		},
 		Key: key, Source: e.Source, Causation: job.ID,

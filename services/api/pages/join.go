@@ -84,10 +84,10 @@ var nameFaults = map[string]fault{
 
 // nameFault is what is wrong with a name.
 func nameFault(e *problem.Error) fault {
-	for _, f := range e.Fields {
-		return cmp.Or(nameFaults[f.Message], faultPlain)
+	if len(e.Fields) == 0 {
+		return faultPlain
 	}
-	return faultPlain
+	return cmp.Or(nameFaults[e.Fields[0].Message], faultPlain)
 }
 
 // show answers with the invitation as it stands now. While that is open, the page shows again what the attempt held.

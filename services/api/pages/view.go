@@ -127,15 +127,16 @@ func (v view) Languages() []tongue {
 // target is where the invitee may go on to.
 type target struct{ URL, Host string }
 
-// view is what the holder of a link may see. It has no more than a language where the preview is empty.
-func (p *Pages) view(r *http.Request, preview redeem.Preview) view {
+// view is what the holder of a link may see. It has no more than a language where the preview is empty. Preferences are
+// languages that come before the invitation's and the organization's.
+func (p *Pages) view(r *http.Request, preview redeem.Preview, preferences ...string) view {
 	q := preview.Record.Request
 	if q == nil {
-		return view{Localizer: speak(r), Here: p.base + "/join"}
+		return view{Localizer: speak(r, preferences...), Here: p.base + "/join"}
 	}
 	org := preview.Organization
 	v := view{
-		Localizer: speak(r, q.Locale, org.Locale), Here: p.base + "/join",
+		Localizer: speak(r, append(preferences, q.Locale, org.Locale)...), Here: p.base + "/join",
 		Organization: plain(org.Name), Inviter: plain(q.InviterName), Contact: plain(org.Contact),
 		Accent: accentOf(org.Branding.Accent), Email: plain(preview.Email), Invitee: preview.Invitee, Name: q.Name,
 		Deadline: preview.Record.Deadline.UTC(), Ended: preview.Record.EndedAt.UTC(), Asked: preview.Record.RenewalAskedAt.UTC(),

@@ -150,6 +150,9 @@ func greet(out io.Writer, p *platform.Platform, options platform.Options, url st
 	say("")
 	say("Usher is ready.")
 	say("")
+	if s.Development() || s.OIDCIssuer != "" {
+		say("  Console     %s/console", url)
+	}
 	say("  API         %s          docs: %s/docs/", url, url)
 	if !s.Mailgun() {
 		say("  Outbox      %s/outbox   (no mail leaves this machine: MAILGUN_* are not set)", url)
@@ -172,5 +175,6 @@ func greet(out io.Writer, p *platform.Platform, options platform.Options, url st
 	say("      -d '{\"email\":\"new.person@example.org\",\"role\":\"member\",\"inviter\":\"%s\"}'", demoPeople[0].email)
 	say("")
 	say("  or:  go run ./services/usher invite new.person@example.org")
+	say("  or:  %s/console, as one of the demo people", url)
 	say("")
 }
