@@ -5,7 +5,9 @@ go 1.26.0
 require (
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
+	github.com/nats-io/nats.go v1.55.0
 	github.com/stretchr/testify v1.12.1
+	github.com/usherhq/usher/pkg v0.0.0
 	github.com/usherhq/usher/services/usher/e2e v0.0.0
 )
 
@@ -45,7 +47,6 @@ require (
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/nats-io/jwt/v2 v2.8.2 // indirect
 	github.com/nats-io/nats-server/v2 v2.15.2 // indirect
-	github.com/nats-io/nats.go v1.55.0 // indirect
 	github.com/nats-io/nkeys v0.4.16 // indirect
 	github.com/nats-io/nuid v1.0.1 // indirect
 	github.com/nicksnyder/go-i18n/v2 v2.7.0 // indirect
@@ -64,7 +65,6 @@ require (
 	github.com/synadia-io/orbit.go/natscontext v0.1.1 // indirect
 	github.com/synadia-io/orbit.go/natsext v0.1.3 // indirect
 	github.com/usherhq/usher/events v0.0.0 // indirect
-	github.com/usherhq/usher/pkg v0.0.0 // indirect
 	github.com/usherhq/usher/services/acceptance v0.0.0-00010101000000-000000000000 // indirect
 	github.com/usherhq/usher/services/api v0.0.0-00010101000000-000000000000 // indirect
 	github.com/usherhq/usher/services/mailer v0.0.0-00010101000000-000000000000 // indirect

@@ -77,6 +77,10 @@ func (p *person) accessible(what string) {
 		ID, Help string
 		Nodes    []struct{ HTML, FailureSummary string }
 	}
+	if p.scriptless { // axe sets timers
+		p.script(true)
+		defer p.script(false)
+	}
 	if there, err := js[bool](p, `return Boolean(window.axe)`); err != nil || !there {
 		p.do(chromedp.Evaluate[chromedp.Void](axe))
 	}

@@ -32,6 +32,8 @@ type person struct {
 	t    *testing.T
 	ctx  context.Context
 	site string
+	// scriptless browsers run no script but that of these tests.
+	scriptless bool
 
 	mu     sync.Mutex
 	said   []string
@@ -144,8 +146,14 @@ func (p *person) size(width, height int64) {
 // withoutScript turns script off, for all pages from now on.
 func (p *person) withoutScript() *person {
 	p.t.Helper()
-	p.do(call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))
+	p.script(false)
+	p.scriptless = true
 	return p
+}
+
+func (p *person) script(on bool) {
+	p.t.Helper()
+	p.do(call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !on}))
 }
 
 // open goes to a path or an address.
@@ -160,10 +168,11 @@ func (p *person) open(target string) *person {
 
 // eyes are how a person finds things: by their words, among what is visible, in the open dialog where there is one.
 const eyes = `
+if (document.readyState !== "complete") throw new Error("the page is on its way");
 const place = document.querySelector("dialog[open]") || document.body;
 const line = s => (s || "").replace(/\s+/g, " ").trim();
-const label = el => { const copy = el.cloneNode(true); copy.querySelectorAll("input,select,textarea,svg").forEach(f => f.remove()); return line(copy.textContent) };
-const name = el => line(el.getAttribute("aria-label") || (el.labels?.length ? label(el.labels[0]) : el.matches("input,select,textarea") ? el.placeholder : el.innerText));
+const label = el => { const copy = el.cloneNode(true); copy.querySelectorAll("input,select,textarea,svg,[aria-hidden=true]").forEach(f => f.remove()); return line(copy.textContent) };
+const name = el => line(el.getAttribute("aria-label") || (el.labels?.length ? label(el.labels[0]) : el.matches("input,select,textarea") ? el.placeholder : label(el)));
 const seen = el => el.checkVisibility({visibilityProperty: true}) && !el.closest("[aria-hidden=true]");
 const things = kind => [...place.querySelectorAll(kind)].filter(seen);
 const named = (kind, wanted) => things(kind).find(el => name(el) === wanted) || things(kind).find(el => name(el).startsWith(wanted));
