@@ -32,6 +32,9 @@ type Request struct {
 	// ID is the invitation's id where the door knows it beforehand, so that a repeat is the same invitation;
 	// empty for a new one.
 	ID string
+	// Unsaid is the door's word that it has just looked and nothing was published under ID. Without it that is a condition
+	// of the publish, which costs as much as ten.
+	Unsaid bool
 	// Key is the API key the request came with; nil for the bus.
 	Key *apikeys.Key
 	// Source is the CloudEvents source of the event ("/usher/api").
@@ -154,6 +157,7 @@ type draft struct {
 	event   events.Event
 	request *events.InvitationRequested
 	again   bool // the id was known beforehand: it may be there already
+	unsaid  bool // but was not a moment ago
 }
 
 func (d *draft) claim() string {
@@ -188,7 +192,7 @@ func (a *Admission) check(ctx context.Context, r Request) (*draft, error) {
 		return nil, problem.New(problem.Suppressed, "That address is not written to: %s since %s. Set send_anyway to invite it all the same.",
 			s.Reason, s.Since.Format(time.DateOnly))
 	}
-	if err := redirect(data.RedirectURL, org.Policy.RedirectHosts); err != nil {
+	if err := Redirect(data.RedirectURL, org.Policy.RedirectHosts); err != nil {
 		return nil, err
 	}
 	if data.Note != "" && !org.Policy.PersonalNotes {
@@ -209,7 +213,7 @@ func (a *Admission) check(ctx context.Context, r Request) (*draft, error) {
 		CorrelationID: data.Invitation, CausationID: r.Causation, Data: &data,
 	}
 	telemetry.Inject(ctx, &e)
-	return &draft{event: e, request: &data, again: r.ID != ""}, nil
+	return &draft{event: e, request: &data, again: r.ID != "", unsaid: r.Unsaid}, nil
 }
 
 func (a *Admission) person(to address.Address) string {
@@ -294,7 +298,7 @@ func (d *draft) unit(held uint64) ([]ledger.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.again {
+	if d.again && !d.unsaid {
 		requested = requested.Expecting(events.InvitationFilter(org, id), 0)
 	} else {
 		requested = requested.Guarded()
@@ -348,6 +352,10 @@ func (a *Admission) settle(ctx context.Context, d *draft, sequence uint64, err e
 		}
 		var unit []ledger.Message
 		if unit, err = a.retake(ctx, d); err != nil {
+			if p := problem.As(err); p.Code == problem.AlreadyInvited && p.Other == d.request.Invitation {
+				err = ledger.ErrConflict // a repeat of this very request was quicker, just now: look again
+				continue
+			}
 			return Verdict{Err: err}
 		}
 		sequence, err = a.Ledger.Publish(ctx, events.StreamInvitations, unit...)
@@ -376,11 +384,28 @@ func (a *Admission) retake(ctx context.Context, d *draft) ([]ledger.Message, err
 		return nil, alreadyInvited(holder.ID)
 	}
 	unit, unitErr := d.unit(claim.Sequence)
-	if unitErr != nil || err != nil || holder.Outcome != "" {
+	if unitErr != nil || holder.Outcome != "" {
 		return unit, unitErr
 	}
+	// The holder may be just about to say what it claimed the address for: a request, or a later deadline. The claim's
+	// sequence does not tell, so that goes into the condition too. That nothing was said of this invitation yet need not be
+	// one any more: whoever says something of it takes the claim first.
+	requested := &unit[len(unit)-1]
+	if err != nil {
+		*requested = requested.Expecting(events.InvitationSubject(d.request.Organization, timer.Subject, events.FactRequested), 0)
+		return unit, nil
+	}
+	*requested = requested.Expecting(events.InvitationSubject(holder.Organization, holder.ID, events.FactResend), resentAt(holder))
 	end, err := Expiry(holder, d.event)
 	return append([]ledger.Message{end}, unit...), err
+}
+
+// resentAt is the sequence of the last resend; 0 where there was none.
+func resentAt(r invitation.Record) uint64 {
+	if r.DeadlineSeq == r.Requested {
+		return 0
+	}
+	return r.DeadlineSeq
 }
 
 // Expiry makes the message that ends an invitation whose deadline has passed. It stops no timer: by then the timer has
@@ -408,7 +433,9 @@ func (d *draft) record(sequence uint64) invitation.Record {
 	return r
 }
 
-func redirect(target string, hosts []string) error {
+// Redirect checks that an address may be where an invitee goes on to: none at all, or one on a host that the organization
+// lists. It returns problem.Invalid for any other.
+func Redirect(target string, hosts []string) error {
 	if target == "" {
 		return nil
 	}

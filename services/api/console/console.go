@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
@@ -17,6 +18,7 @@ import (
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/roster"
 	"github.com/usherhq/usher/pkg/views"
+	"github.com/usherhq/usher/services/api/imports"
 	"github.com/usherhq/usher/services/api/signin"
 	"github.com/usherhq/usher/services/api/web"
 )
@@ -54,7 +56,7 @@ type Desk interface {
 
 // Letter is a mail as it went out, its secret links masked.
 type Letter struct {
-	From, To, Subject, Text string
+	From, To, Subject, Text, HTML string
 }
 
 // Letters writes again what was mailed for an invitation.
@@ -68,8 +70,12 @@ type Options struct {
 	SignIn *signin.SignIn
 	Roster *roster.Roster
 	Views  *views.Views
+	// TTL is how long invitations stay open where their organization says nothing.
+	TTL time.Duration
 	// Letters shows mails as sent; nil where the process cannot write them.
-	Letters   Letters
+	Letters Letters
+	// Imports are the files of people to invite.
+	Imports   *imports.Engine
 	PublicURL string
 	Logger    *slog.Logger
 	Clock     clock.Clock
@@ -107,6 +113,7 @@ func New(o Options) *Console {
 		"GET /console/{org}/invitations":               c.invitations,
 		"POST /console/{org}/invitations":              c.several,
 		"GET /console/{org}/invitations/{id}":          c.invitation,
+		"GET /console/{org}/invitations/{id}/mail":     c.mail,
 		"POST /console/{org}/invitations/{id}/resend":  c.resend,
 		"GET /console/{org}/invitations/{id}/revoke":   c.askRevoke,
 		"POST /console/{org}/invitations/{id}/revoke":  c.revoke,
@@ -114,6 +121,11 @@ func New(o Options) *Console {
 		"GET /console/{org}/invite":                    c.invite,
 		"POST /console/{org}/invite":                   c.submit,
 		"POST /console/{org}/invite/check":             c.check,
+		"GET /console/{org}/imports":                   c.imports,
+		"POST /console/{org}/imports":                  c.upload,
+		"GET /console/{org}/imports/{id}":              c.job,
+		"GET /console/{org}/imports/{id}/report.csv":   c.report,
+		"POST /console/{org}/imports/{id}/{act}":       c.steer,
 		"GET /console/{org}/live":                      c.live,
 	} {
 		c.mux.Handle(pattern, c.inside(handle))
@@ -137,7 +149,11 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, visit{}, problem.New(problem.Forbidden, "Another site made your browser send this."))
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	most := int64(maxForm)
+	if isUpload(r) {
+		most = imports.MaxBytes + maxForm
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, most)
 	c.mux.ServeHTTP(w, r)
 }
 

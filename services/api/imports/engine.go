@@ -28,6 +28,8 @@ type Options struct {
 	Admission *admission.Admission
 	// Learned is told of new invitations, so that lists show them at once; it may be nil.
 	Learned func(context.Context, ...invitation.Record)
+	// Restless leaves out the rests that let everybody else go first. It is for tests.
+	Restless bool
 	// Source is the CloudEvents source of what the jobs publish.
 	Source string
 	Logger *slog.Logger

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/usherhq/usher/events"
@@ -168,6 +169,14 @@ type Row struct {
 	Invitation string `json:"invitation,omitempty"`
 }
 
+// in is the organization that the row is about.
+func (r Row) in(job Job) string {
+	if r.Organization != "" {
+		return r.Organization
+	}
+	return job.Organization
+}
+
 // refuse writes down why a row is not invited.
 func (r *Row) refuse(verdict Verdict, err error) {
 	p := problem.As(err)
@@ -186,7 +195,7 @@ func sentences(fields []events.FieldError) string {
 		if i > 0 {
 			s += " "
 		}
-		s += f.Location + ": " + f.Message + "."
+		s += f.Location + ": " + strings.TrimSuffix(f.Message, ".") + "."
 	}
 	return s
 }

@@ -37,11 +37,7 @@ func (e *Engine) Report(ctx context.Context, job Job, to io.Writer) error {
 			return err
 		}
 		for _, r := range page.Rows {
-			org := r.Organization
-			if org == "" {
-				org = job.Organization
-			}
-			record(out, []string{strconv.Itoa(r.Line), r.Email, r.Name, r.Role, org, result(job, r), r.Code, r.Detail, r.Invitation})
+			record(out, []string{strconv.Itoa(r.Line), r.Email, r.Name, r.Role, r.in(job), result(job, r), r.Code, r.Detail, r.Invitation})
 		}
 	}
 	return out.Flush()

@@ -1,6 +1,7 @@
 package imports
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
@@ -20,12 +22,14 @@ import (
 	"github.com/usherhq/usher/pkg/problem"
 )
 
-// Bounds of a page. It is what is invited at a time, so that single invitations never wait for more than a page, and it is
-// one message of the broker, with room for its text written as JSON.
+// Bounds of a page: one message of the broker, with room for its text written as JSON.
 const (
-	pageRows  = 100
+	pageRows  = 50
 	pageBytes = 96 << 10
 )
+
+// maxTitle is how many characters of a file's name are kept.
+const maxTitle = 100
 
 // uploadTime is how long an upload may last; a job that is uploading for longer was given up.
 const uploadTime = 10 * time.Minute
@@ -68,7 +72,7 @@ func (e *Engine) Take(ctx context.Context, u Upload, file io.Reader) (job Job, e
 	now := e.Ledger.Now()
 	in := &intake{Engine: e, Upload: u, seen: map[[16]byte]int{}, allowed: map[string]error{}}
 	in.job = Job{
-		ID: events.NewImportID(), Organization: u.Organization, Name: u.Name, State: uploading, By: u.Who, CreatedAt: now, ChangedAt: now,
+		ID: events.NewImportID(), Organization: u.Organization, Name: title(u.Name), State: uploading, By: u.Who, CreatedAt: now, ChangedAt: now,
 		Faults: map[string]int{},
 	}
 	if u.Repeatable != "" {
@@ -107,6 +111,18 @@ func (a arriving) Read(p []byte) (int, error) {
 		return n, &problem.Error{Code: problem.Malformed, Detail: "The file did not arrive whole.", Cause: err}
 	}
 	return n, err
+}
+
+// title makes one short line of what a file is called.
+func title(name string) string {
+	name = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(name, ""), func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }), " ")
+	if _, after, isPath := strings.Cut(name, ":\\"); isPath { // what some browsers send
+		name = after[strings.LastIndex(after, `\`)+1:]
+	}
+	if runes := []rune(strings.TrimSpace(name)); len(runes) > maxTitle {
+		name = string(runes[:maxTitle-1]) + "…"
+	}
+	return cmp.Or(strings.TrimSpace(name), "People")
 }
 
 // digest begins with what is said beside the file.
@@ -340,14 +356,10 @@ func (in *intake) elsewhere(ctx context.Context, org string) error {
 
 // requestFor is what a row asks admission for, in somebody's name.
 func (e *Engine) requestFor(job Job, row Row, who Who) (admission.Request, error) {
-	org := job.Organization
-	if row.Organization != "" {
-		org = row.Organization
-	}
 	key, err := e.key(who, job.Organization)
 	return admission.Request{
 		InvitationRequested: events.InvitationRequested{
-			Organization: org, Email: row.Email, Role: row.Role, Inviter: who.Email, Name: row.Name, Locale: row.Locale,
+			Organization: row.in(job), Email: row.Email, Role: row.Role, Inviter: who.Email, Name: row.Name, Locale: row.Locale,
 			ExpiresIn: row.ExpiresIn, Note: row.Note,
 		},
 		Key: key, Source: e.Source, Causation: job.ID,
