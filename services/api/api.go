@@ -19,6 +19,7 @@ import (
 	"github.com/usherhq/usher/pkg/redeem"
 	"github.com/usherhq/usher/services/api/console"
 	"github.com/usherhq/usher/services/api/imports"
+	"github.com/usherhq/usher/services/api/logos"
 	"github.com/usherhq/usher/services/api/signin"
 )
 
@@ -34,6 +35,7 @@ type Service struct {
 	redeemer  *redeem.Redeemer
 	signIn    *signin.SignIn
 	console   *console.Console
+	logos     *logos.Logos
 	tracer    trace.Tracer
 	outbox    http.Handler
 	// Imports are the bulk jobs.
@@ -63,13 +65,16 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 		PublicURL: p.Settings.PublicURL, Development: p.Settings.Development(), Demo: s.demoPeople,
 		Store: p.Redis.Sessions(), Logger: p.Logger, Clock: p.Clock,
 	})
-	s.console = console.New(console.Options{
-		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, PublicURL: p.Settings.PublicURL, TTL: p.Settings.TTL,
-		Logger: p.Logger, Clock: p.Ledger.Now,
-	})
 	if err := s.openImports(); err != nil {
 		return nil, err
 	}
+	if s.logos, err = logos.Open(context.Background(), p.Ledger, p.Roster, p.Logger); err != nil {
+		return nil, err
+	}
+	s.console = console.New(console.Options{
+		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, Imports: s.Imports, Preferences: p.Preferences, PublicURL: p.Settings.PublicURL, TTL: p.Settings.TTL,
+		Logger: p.Logger, Clock: p.Ledger.Now,
+	})
 	s.openBusDoor()
 	if s.listener, err = net.Listen("tcp", p.Settings.HTTPAddr); err != nil {
 		return nil, fmt.Errorf("api: %w", err)

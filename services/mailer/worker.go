@@ -125,12 +125,13 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 // publishes first and looks at the claim second, so that one of the two always sees the other.
 func (s *Service) work(ctx context.Context, t task) error {
 	ref := t.ref()
-	token, err := s.Links.Derive(links.PurposeInvite, t.record.ID, t.record.Generation)
-	if err != nil {
-		return bus.Never("no-link", err)
-	}
+	var token links.Token
 	var index redisdb.Token
-	if t.about == "" { // a notice brings no link to be known
+	if t.about == "" { // a notice brings no link of the invitee's
+		var err error
+		if token, err = s.Links.Derive(links.PurposeInvite, t.record.ID, t.record.Generation); err != nil {
+			return bus.Never("no-link", err)
+		}
 		index = redisdb.Token{Hash: token.Hash(), Organization: t.record.Organization, Invitation: t.record.ID, ExpiresAt: t.record.Deadline}
 	}
 	claim, err := s.Redis.Claim(ctx, ref, s.worker, index)
@@ -219,16 +220,21 @@ func (s *Service) letter(ctx context.Context, t task, token links.Token) (mail.M
 		return mail.Mail{}, fmt.Errorf("unsubscribe link: %w", err)
 	}
 	q := t.record.Request
-	c := s.look(org, t.purpose)
+	return s.renderer.Mail(s.inviting(org, t.purpose, q), mail.Recipient{
+		Invitation: t.record.ID, Generation: t.record.Generation, Intent: t.intent, To: q.Email, Name: q.Name,
+		Link: links.URL(s.Settings.PublicURL, token), Unsubscribe: links.UnsubscribeURL(s.Settings.PublicURL, stop), Deadline: t.record.Deadline,
+	})
+}
+
+// inviting is what the mail says of an invitation.
+func (s *Service) inviting(org roster.Organization, purpose mail.Purpose, q *events.InvitationRequested) mail.Context {
+	c := s.look(org, purpose)
 	c.Inviter, c.Role, c.Locale, c.ReplyTo = q.InviterName, q.Role, i18n.For(q.Locale, org.Locale).Lang(), s.replyTo(org, q)
 	c.Subject, c.Intro, c.Button = org.Texts.Subject, org.Texts.Intro, org.Texts.Button
 	if org.Policy.PersonalNotes { // asked again: it may have been forbidden since
 		c.Note = q.Note
 	}
-	return s.renderer.Mail(c, mail.Recipient{
-		Invitation: t.record.ID, Generation: t.record.Generation, Intent: t.intent, To: q.Email, Name: q.Name,
-		Link: links.URL(s.Settings.PublicURL, token), Unsubscribe: links.UnsubscribeURL(s.Settings.PublicURL, stop), Deadline: t.record.Deadline,
-	})
+	return c
 }
 
 // look is what all mails of an organization have in common.
