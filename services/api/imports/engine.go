@@ -71,8 +71,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 
 // seen takes in an entry of the bucket.
 func (e *Engine) seen(entry ledger.Entry) {
-	job, err := Job{}, error(nil)
+	var job Job
 	if !entry.Deleted {
+		var err error
 		if job, err = decodeJob(entry); err != nil {
 			e.Logger.Error("a bulk job cannot be read", "error", err)
 			return

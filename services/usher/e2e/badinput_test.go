@@ -191,6 +191,10 @@ func TestEveryRouteRefusesBadBodiesPrecisely(t *testing.T) {
 			}
 			what := op.method + " " + op.path + ": " + name
 			p := clientError(t, u.API().Do(t, op.method, op.at(o, invitation.ID, owner.Person), body), what)
+			if strings.HasSuffix(op.path, "/imports") { // which takes CSV
+				require.Equal(t, "media-type", p.Code(), what)
+				continue
+			}
 			require.Contains(t, []string{"malformed", "invalid", "too-large", "not-found"}, p.Code(), what)
 			require.Less(t, len(p.Detail), 1000, "%s: the refusal repeats the body", what)
 			if p.Code() == "invalid" {
