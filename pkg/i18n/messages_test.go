@@ -1,7 +1,6 @@
 package i18n_test
 
 import (
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -174,7 +173,7 @@ func TestEveryMessageIsUsedAndEveryOneUsedIsThere(t *testing.T) {
 	found := used(t, areas)
 	require.NotEmpty(t, found)
 	for id, path := range found {
-		require.Contains(t, slices.Sorted(maps.Keys(english)), id, fmt.Sprintf("%s says %q, which is no message", path, id))
+		require.Contains(t, slices.Sorted(maps.Keys(english)), id, "%s says %q, which is no message", path, id)
 	}
 	for id := range english {
 		require.Contains(t, found, id, "nobody says this message")

@@ -87,6 +87,11 @@ func (l *Ledger) provision(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, name := range objectStores {
+		if err := l.provisionObjects(ctx, name); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -96,16 +101,21 @@ func (l *Ledger) provisionBucket(ctx context.Context, name string, age time.Dura
 	if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
 		return fmt.Errorf("ledger: create bucket %s: %w", name, unavailable(err))
 	}
-	stream, err := l.js.Stream(ctx, "KV_"+name)
+	return l.checkStore(ctx, "bucket "+name, "KV_"+name, age)
+}
+
+// checkStore refuses a bucket or an object store that keeps less than it should.
+func (l *Ledger) checkStore(ctx context.Context, what, name string, age time.Duration) error {
+	stream, err := l.js.Stream(ctx, name)
 	if err != nil {
-		return fmt.Errorf("ledger: bucket %s: %w", name, unavailable(err))
+		return fmt.Errorf("ledger: %s: %w", what, unavailable(err))
 	}
 	have := stream.CachedInfo().Config
 	var diff []string
 	differ(&diff, "storage", have.Storage, jetstream.FileStorage, have.Storage == jetstream.FileStorage)
-	differ(&diff, "replicas", have.Replicas, want.Replicas, have.Replicas >= want.Replicas)
+	differ(&diff, "replicas", have.Replicas, l.options.Replicas, have.Replicas >= l.options.Replicas)
 	differ(&diff, "max age", have.MaxAge, age, have.MaxAge == 0 || age != 0 && have.MaxAge >= age)
-	return weaker("bucket "+name, diff)
+	return weaker(what, diff)
 }
 
 func (l *Ledger) checkStream(ctx context.Context, want jetstream.StreamConfig) error {

@@ -47,6 +47,9 @@ func (e *Embedded) age() {
 	}
 }
 
+// Wipe forgets everything, as a Redis does that lost its disk.
+func (e *Embedded) Wipe() { e.server.FlushAll() }
+
 // Pass lets d pass for the lifetimes of keys.
 func (e *Embedded) Pass(d time.Duration) { e.server.FastForward(d) }
 

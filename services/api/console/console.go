@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
@@ -55,7 +56,7 @@ type Desk interface {
 
 // Letter is a mail as it went out, its secret links masked.
 type Letter struct {
-	From, To, Subject, Text string
+	From, To, Subject, Text, HTML string
 }
 
 // Letters writes again what was mailed for an invitation.
@@ -69,6 +70,8 @@ type Options struct {
 	SignIn *signin.SignIn
 	Roster *roster.Roster
 	Views  *views.Views
+	// TTL is how long invitations stay open where their organization says nothing.
+	TTL time.Duration
 	// Letters shows mails as sent; nil where the process cannot write them.
 	Letters Letters
 	// Imports are the files of people to invite.
@@ -110,6 +113,7 @@ func New(o Options) *Console {
 		"GET /console/{org}/invitations":               c.invitations,
 		"POST /console/{org}/invitations":              c.several,
 		"GET /console/{org}/invitations/{id}":          c.invitation,
+		"GET /console/{org}/invitations/{id}/mail":     c.mail,
 		"POST /console/{org}/invitations/{id}/resend":  c.resend,
 		"GET /console/{org}/invitations/{id}/revoke":   c.askRevoke,
 		"POST /console/{org}/invitations/{id}/revoke":  c.revoke,

@@ -9,15 +9,17 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/usherhq/usher/pkg/colour"
 )
 
 var variable = regexp.MustCompile(`(--[a-z-]+): #([0-9a-f]{6});`)
 
 // variables reads the two blocks of a generated stylesheet.
-func variables(t *testing.T, sheet string) (light, dark map[string]colour) {
-	light, dark = map[string]colour{}, map[string]colour{}
+func variables(t *testing.T, sheet string) (light, dark map[string]colour.Colour) {
+	light, dark = map[string]colour.Colour{}, map[string]colour.Colour{}
 	for i, m := range variable.FindAllStringSubmatch(sheet, -1) {
-		var c colour
+		var c colour.Colour
 		_, err := hex.Decode(c[:], []byte(m[2]))
 		require.NoError(t, err)
 		if i < 5 {
@@ -32,21 +34,21 @@ func variables(t *testing.T, sheet string) (light, dark map[string]colour) {
 func TestAnyAccentCanBeReadInLightAndDark(t *testing.T) {
 	const step = 15
 	for n := range 18 * 18 * 18 {
-		c := colour{byte(n % 18 * step), byte(n / 18 % 18 * step), byte(n / 18 / 18 * step)}
+		c := colour.Colour{byte(n % 18 * step), byte(n / 18 % 18 * step), byte(n / 18 / 18 * step)}
 		light, dark := variables(t, accentSheet(c))
-		for card, got := range map[colour]map[string]colour{lightCard: light, darkCard: dark} {
+		for card, got := range map[colour.Colour]map[string]colour.Colour{lightCard: light, darkCard: dark} {
 			require.Len(t, got, 5)
 			require.Equal(t, c, got["--accent"], "the button has the organization's own colour")
-			require.GreaterOrEqual(t, contrast(got["--accent"], got["--on-accent"]), 4.5, "the button's text on %s", c)
-			require.GreaterOrEqual(t, contrast(got["--accent-edge"], card), 3.0, "the button's edge, %s", c)
-			require.GreaterOrEqual(t, contrast(got["--accent-text"], card), 4.5, "text, %s", c)
-			require.GreaterOrEqual(t, contrast(got["--accent-text"], got["--tint"]), 3.0, "large text on the tint, %s", c)
+			require.GreaterOrEqual(t, colour.Contrast(got["--accent"], got["--on-accent"]), 4.5, "the button's text on %s", c)
+			require.GreaterOrEqual(t, colour.Contrast(got["--accent-edge"], card), 3.0, "the button's edge, %s", c)
+			require.GreaterOrEqual(t, colour.Contrast(got["--accent-text"], card), 4.5, "text, %s", c)
+			require.GreaterOrEqual(t, colour.Contrast(got["--accent-text"], got["--tint"]), 3.0, "large text on the tint, %s", c)
 		}
 	}
 }
 
 func TestTheCardsAreThoseOfTheStylesheet(t *testing.T) {
-	sheet, err := os.ReadFile("assets/pages.css")
+	sheet, err := os.ReadFile("../web/assets/pages.css")
 	require.NoError(t, err)
 	cards := regexp.MustCompile(`--card: (#[0-9a-f]+);`).FindAllSubmatch(sheet, -1)
 	require.Len(t, cards, 2)

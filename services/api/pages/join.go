@@ -84,10 +84,10 @@ var nameFaults = map[string]fault{
 
 // nameFault is what is wrong with a name.
 func nameFault(e *problem.Error) fault {
-	for _, f := range e.Fields {
-		return cmp.Or(nameFaults[f.Message], faultPlain)
+	if len(e.Fields) == 0 {
+		return faultPlain
 	}
-	return faultPlain
+	return cmp.Or(nameFaults[e.Fields[0].Message], faultPlain)
 }
 
 // show answers with the invitation as it stands now. While that is open, the page shows again what the attempt held.
@@ -104,7 +104,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, token string, a att
 		p.askSignIn(w, token, &v)
 		p.render(w, r, a.status, "invitation", v)
 	case open:
-		v.Account, v.Name = plain(who.Email), cmp.Or(v.Name, who.Name)
+		v.Account, v.Name = line(who.Email), cmp.Or(v.Name, who.Name)
 		p.render(w, r, a.status, "invitation", v)
 	default:
 		p.ended(w, r, preview, err, v)

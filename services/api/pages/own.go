@@ -44,24 +44,20 @@ func (p *Pages) tellOpen(w http.ResponseWriter, r *http.Request, who Person, a a
 		return
 	}
 	for _, preview := range open {
-		o := offer{ID: preview.Record.ID, view: p.view(r, preview)}
-		o.Localizer, o.Name = v.Localizer, cmp.Or(a.Name, who.Name, o.Name) // one page, one language
-		o.Role, o.Left = o.role(preview.Record.Request.Role), o.left(preview.Record.Deadline.Sub(p.Clock()))
+		o := offer{ID: preview.Record.ID, view: p.view(r, preview, v.Lang())} // one page, one language
+		o.Name = cmp.Or(a.Name, who.Name, o.Name)
 		v.Open = append(v.Open, o)
 	}
 	p.render(w, r, a.status, "open", v)
 }
 
 func (p *Pages) ownView(r *http.Request, who Person, preview redeem.Preview) view {
-	v := p.view(r, preview)
-	if preview.Record.Request == nil {
-		v.Localizer = speak(r, who.Locale)
-	}
+	v := p.view(r, preview, who.Locale) // what they said themselves, before what others said of them
 	v.Here = p.base + "/invitations"
 	if preview.Record.ID != "" {
 		v.Here += "/" + preview.Record.ID
 	}
-	v.Account, v.SignOut = plain(who.Email), p.base+p.SignIn.SignOutPath(p.SignIn.Path("/invitations"))
+	v.Account, v.SignOut = line(who.Email), p.base+p.SignIn.SignOutPath(p.SignIn.Path("/invitations"))
 	return v
 }
 

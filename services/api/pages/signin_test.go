@@ -62,14 +62,12 @@ func TestSomebodyNewHasNothingToSignInWith(t *testing.T) {
 	d, g, b := guarded(t)
 	p := b.get("/i/" + token)
 	require.Contains(t, p.says(), "Your name")
+	g.person = invitee
+	named := b.get("/join")
+	require.Equal(t, "Nia of the Provider", named.forms()[0].fields.Get("name"), "the name they have there")
+	g.person = nil
 	b.answer(p, "accept", "Nia")
 	require.Len(t, d.acts, 1)
-
-	d, g, b = guarded(t)
-	g.person = invitee
-	p = b.get("/i/" + token)
-	require.Equal(t, "Nia of the Provider", p.forms()[0].fields.Get("name"), "the name they have there")
-	_ = d
 }
 
 func TestV023TheWrongAccountSeesBothAddressesAndAWayToSwitch(t *testing.T) {
@@ -95,6 +93,15 @@ func TestV023TheWrongAccountSeesBothAddressesAndAWayToSwitch(t *testing.T) {
 		g.person = invitee
 		require.Equal(t, asksAcme, b.get("/join").heading(), "the invitation waited")
 	}
+}
+
+func TestAnAddressIsShownWhole(t *testing.T) {
+	d, g, b := guarded(t)
+	g.person = &pages.Person{Email: "mallory@" + strings.Repeat("long.", 30) + "example"}
+	d.links[token].Email = "n•••@" + strings.Repeat("long.", 30) + "example.org"
+	p := b.get("/i/" + token)
+	require.Contains(t, p.says(), g.person.Email)
+	require.Contains(t, p.says(), d.links[token].Email)
 }
 
 func TestWhatBecameOfAnInvitationIsNotToldToTheWrongAccount(t *testing.T) {

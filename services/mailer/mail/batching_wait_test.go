@@ -102,7 +102,7 @@ func TestAMailThatWaitedTooLongComesBackToBeLookedAtAgain(t *testing.T) {
 func TestABacklogOverTheRateComesBackWithTheTimeItNeeds(t *testing.T) {
 	provider := newCounted()
 	close(provider.let)
-	b := mail.NewBatching(provider, mail.BatchingOptions{Rate: 1, Patience: time.Millisecond})
+	b := mail.NewBatching(provider, mail.BatchingOptions{Rate: 1, Patience: 200 * time.Millisecond}) // the rate needs a second
 	_, err := b.Send(context.Background(), aMail(t, "first@example.org"))
 	require.NoError(t, err)
 	_, err = b.Send(context.Background(), aMail(t, "second@example.org"))

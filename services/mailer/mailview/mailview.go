@@ -105,14 +105,14 @@ func (v *viewer) mail(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// html serves the HTML part for the frame on the mail's page. It may run nothing, load nothing and reach nothing around
-// it; its links open in a tab of their own.
+// html serves the HTML part for the frame on the mail's page. It may run nothing, load nothing but the organization's logo
+// from this same place, and reach nothing around it; its links open in a tab of their own.
 func (v *viewer) html(w http.ResponseWriter, r *http.Request) {
 	m, ok := v.find(w, r)
 	if !ok {
 		return
 	}
-	headers(w, "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'self'; "+
+	headers(w, "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'self'; "+
 		"sandbox allow-popups allow-popups-to-escape-sandbox")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	fmt.Fprint(w, strings.ReplaceAll(m.HTML, "<a ", `<a target="_blank" rel="noopener noreferrer" `))

@@ -202,6 +202,9 @@ func TestEveryRouteRefusesBadBodiesPrecisely(t *testing.T) {
 			}
 		}
 		fits := `{"email":"a@example.org","role":"member","token":"x","name":"N","invitations":[{"organization":"` + o.ID + `","email":"a@example.org","role":"member"}]}`
+		if strings.HasSuffix(op.path, "/imports") {
+			continue
+		}
 		for _, contentType := range []string{"text/plain", "application/xml", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "application/cbor", ";;;", "application/json; charset=utf-16"} {
 			a := u.API().Do(t, op.method, op.at(o, invitation.ID, owner.Person), harness.Raw(fits), "Content-Type", contentType)
 			require.Equal(t, "media-type", clientError(t, a, op.method+" "+op.path+" as "+contentType).Code())

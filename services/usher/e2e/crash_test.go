@@ -84,7 +84,7 @@ func (l *load) end() {
 // acceptSome accepts every n-th invitation that was mailed, and notes what was answered "yes".
 func (l *load) acceptSome(t *testing.T, n int) {
 	t.Helper()
-	mails, _ := l.mailgun.All(t)
+	mails := l.mailgun.Invitations(t)
 	var some []harness.Mail
 	for i, m := range mails {
 		if i%n == 0 {

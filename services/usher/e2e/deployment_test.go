@@ -30,6 +30,7 @@ func TestProduction(t *testing.T) {
 	d := harness.Deploy(t)
 	for name, test := range map[string]func(*testing.T, *harness.Deployment){
 		"TheSameJourneyThroughThreeServices":        func(t *testing.T, d *harness.Deployment) { travel(t, &d.System) },
+		"WhatBecomesOfANoticeIsNotTheInvitees":      whatBecomesOfANoticeIsNotTheInvitees,
 		"EveryServiceHasItsProbes":                  everyServiceHasItsProbes,
 		"ABounceSuppressesTheAddress":               aBounceSuppressesTheAddress,
 		"AComplaintSuppressesTheAddress":            aComplaintSuppressesTheAddress,
@@ -172,6 +173,30 @@ func aBouncedInvitationIsResentAsANewOne(t *testing.T, d *harness.Deployment) {
 	require.NotEqual(t, mail.Token(t), second.Token(t))
 	o.Accept(t, fresh, second)
 	harness.Client{URL: d.URL}.Post(t, "/v1/links/accept", map[string]any{"token": mail.Token(t), "name": "N"}).Refused(t, http.StatusGone, "revoked")
+}
+
+// whatBecomesOfANoticeIsNotTheInvitees has a notice to the inviter bounce: no further one is sent there, and nothing is said
+// of the invitation.
+func whatBecomesOfANoticeIsNotTheInvitees(t *testing.T, d *harness.Deployment) {
+	o := d.Organization(t)
+	invitation, mail := o.Invited(t, "member")
+	d.Invitee(t).Open(mail.Link(t)).Decline()
+	noticed(t, o, invitation)
+	notice := d.Mailgun.To(t, o.Owner)[0]
+	require.Equal(t, http.StatusOK, d.Mailgun.Report(t, map[string]any{"mail": mail.Number, "kind": "bounced"}))
+	d.Bus(t).Idle(t, "INVITATIONS", "mailer-notices")
+	require.Equal(t, []string{"requested", "sent", "outcome.declined", "noticed", "delivery.bounced"}, d.Bus(t).Facts(t, o.ID, invitation.ID),
+		"that a mail came back was told after the answer to it")
+	require.Equal(t, http.StatusOK, d.Mailgun.Report(t, map[string]any{"mail": notice.Number, "kind": "delivered"}))
+	require.Equal(t, http.StatusOK, d.Mailgun.Report(t, map[string]any{"mail": notice.Number, "kind": "bounced"}))
+	require.Len(t, d.Bus(t).Facts(t, o.ID, invitation.ID), 5, "what became of a notice was told of the invitation")
+	owner, _ := o.Member(t, o.Owner)
+	require.Len(t, d.Bus(t).Stored(t, "KV_suppressions", "$KV.suppressions."+owner.Person), 1)
+	another, mail := o.Invited(t, "member")
+	d.Invitee(t).Open(mail.Link(t)).Decline()
+	d.Bus(t).Idle(t, "INVITATIONS", "mailer-notices")
+	require.Len(t, d.Mailgun.To(t, o.Owner), 1)
+	require.Equal(t, "declined", d.Show(t, another.ID).Status)
 }
 
 func aWebhookThatIsNotMailgunsChangesNothing(t *testing.T, d *harness.Deployment) {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -110,6 +111,11 @@ func TestNobodyIsToldWhoWouldNotBe(t *testing.T) {
 			o.Bus(t).Request(t, "$KV.preferences."+owner.Person, []byte(`{"notices":{"declined":false}}`))
 			return nil
 		},
+		"the inviter's address is not written to": func(t *testing.T, o *harness.Organization) []any {
+			owner, _ := o.Member(t, o.Owner)
+			o.Bus(t).Request(t, "$KV.suppressions."+owner.Person, []byte(`{"reason":"bounced","since":"2026-01-01T00:00:00Z"}`))
+			return nil
+		},
 		"the inviter is no member any more": func(t *testing.T, o *harness.Organization) []any {
 			admin := o.Join(t, "admin")
 			return []any{"inviter", admin.Email}
@@ -168,4 +174,85 @@ func TestWhoeverInvitesManyIsNotFlooded(t *testing.T) {
 	harness.Eventually(t, "the notices", func() bool { return len(u.Mails.To(t, o.Owner)) == 20 })
 	renewal(t, o, last, false)
 	require.Contains(t, u.Mails.Next(t, o.Owner, 20).Subject, "asks for a new invitation", "what somebody waits for is always told")
+}
+
+// change stores an organization as its own settings would, and waits until it is known.
+func change(t *testing.T, o *harness.Organization, settings map[string]any) {
+	t.Helper()
+	value, err := json.Marshal(settings)
+	require.NoError(t, err)
+	o.Bus(t).Request(t, "$KV.organizations."+o.ID, value)
+	notes := settings["policy"].(map[string]any)["personal_notes"] == true
+	harness.Eventually(t, "the organization's settings", func() bool {
+		body := map[string]any{"email": harness.Address("probe"), "role": "member", "inviter": o.Owner, "note": "Hello"}
+		return (o.API().Post(t, o.Path("/invitations"), body).Status == http.StatusAccepted) == notes
+	})
+}
+
+func TestMailsSpeakAndLookAsTheOrganizationWants(t *testing.T) {
+	t.Parallel()
+	u := common(t)
+	o := u.Organization(t)
+	_, mail := o.Invited(t, "admin")
+	require.Empty(t, mail.Header("Reply-To"))
+	settings := map[string]any{
+		"id": o.ID, "name": o.Name, "locale": "de", "created_at": "2026-01-01T00:00:00Z",
+		"policy":   map[string]any{"personal_notes": true, "reply_to_inviter": true},
+		"branding": map[string]any{"logo": "3f2a.png", "accent": "#f4b400"},
+		"texts":    map[string]any{"subject": "{inviter} braucht dich bei {organization}"},
+	}
+	change(t, o, settings)
+	noted, mail := o.Invited(t, "admin", "note", "Bis Montag!")
+	require.Equal(t, "Olivia Owner braucht dich bei "+o.Name, mail.Subject)
+	require.Contains(t, mail.From, "Olivia Owner über ")
+	require.Contains(t, mail.Text, "Rolle: Administrator")
+	require.Contains(t, mail.Text, "„Bis Montag!“")
+	require.Contains(t, mail.HTML, `src="`+u.PublicURL+"/logos/"+o.ID+`/3f2a.png"`)
+	require.Contains(t, mail.HTML, "background:#f4b400")
+	require.Equal(t, o.Owner, mail.Header("Reply-To"))
+
+	invitation, korean := o.Invited(t, "admin", "locale", "ko-KR")
+	require.Contains(t, korean.HTML, `<html lang="ko" dir="ltr"`)
+	require.Contains(t, korean.Text, "관리자")
+	u.Invitee(t).Open(korean.Link(t)).Decline()
+	noticed(t, o, invitation)
+	notice := u.Mails.To(t, o.Owner)[0]
+	require.Contains(t, notice.Subject, "hat Ihre Einladung", "inviters are written to in the organization's language")
+	owner, _ := o.Member(t, o.Owner)
+	o.Bus(t).Request(t, "$KV.preferences."+owner.Person, []byte(`{"locale":"es"}`))
+	another, mail := o.Invited(t, "member")
+	u.Invitee(t).Open(mail.Link(t)).Decline()
+	noticed(t, o, another)
+	require.Contains(t, u.Mails.To(t, o.Owner)[1].Subject, "ha rechazado", "unless they chose another")
+
+	settings["policy"] = map[string]any{"personal_notes": false}
+	change(t, o, settings)
+	require.Equal(t, http.StatusAccepted, o.API().Post(t, "/v1/invitations/"+noted.ID+"/resend", nil).Status)
+	again := u.Mails.Next(t, noted.Email, 1)
+	require.NotContains(t, again.Text, "Bis Montag!", "notes were forbidden meanwhile")
+	require.Empty(t, again.Header("Reply-To"))
+}
+
+// A renewal is an invitation with words of its own. Nobody but the invitee's own wish makes one, so the record is written
+// as admission would.
+func TestARenewedInvitationSaysThatItWasAskedFor(t *testing.T) {
+	t.Parallel()
+	u := common(t)
+	o := u.Organization(t, map[string]any{"self_service_renewal": true})
+	old, _ := o.Invited(t, "member")
+	stored := o.Bus(t).Stored(t, "INVITATIONS", "invitations."+o.ID+"."+old.ID+".requested")[0].Fields(t)
+	id := events.NewInvitationID()
+	stored["invitation"], stored["replaces"], stored["renewal"] = id, old.ID, true
+	body, err := json.Marshal(stored)
+	require.NoError(t, err)
+	o.Bus(t).Request(t, "invitations."+o.ID+"."+id+".requested", body, "ce-specversion", "1.0", "ce-id", events.NewEventID(),
+		"ce-source", "/test", "ce-type", string(events.TypeInvitationRequested), "content-type", "application/json")
+	mail := u.Mails.Next(t, old.Email, 1)
+	require.Equal(t, "Your new invitation to join “"+o.Name+"”", mail.Subject)
+	require.Contains(t, mail.Text, "You asked for a new link")
+	sent := harness.Until(t, "the ledger to say so", func() ([]harness.Stored, bool) {
+		stored := o.Bus(t).Stored(t, "INVITATIONS", "invitations."+o.ID+"."+id+".sent")
+		return stored, len(stored) > 0
+	})
+	require.Equal(t, "invitation", sent[0].Fields(t)["purpose"])
 }

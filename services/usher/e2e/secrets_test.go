@@ -79,8 +79,7 @@ func everything(t *testing.T, d *harness.Deployment) (o *harness.Organization, t
 	harness.Eventually(t, "Redis to be back", func() bool { return invitee.Get(t, "/readyz").Status == http.StatusOK })
 	invite()
 
-	mails, _ := d.Mailgun.All(t)
-	for _, m := range mails {
+	for _, m := range d.Mailgun.Invitations(t) {
 		stop := strings.Trim(m.Header("List-Unsubscribe"), "<>")
 		tokens = append(tokens, m.Token(t), stop[strings.LastIndex(stop, "/")+1:])
 		addresses = append(addresses, m.Recipient)

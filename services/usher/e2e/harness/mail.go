@@ -179,6 +179,13 @@ func (m *Mailgun) ClearFaults(t testing.TB) {
 	require.Equal(t, http.StatusNoContent, Client{URL: m.URL}.Do(t, http.MethodDelete, "/fake/faults", nil).Status)
 }
 
+// Invitations gives the mails to invitees, oldest first: not those that tell inviters what became of them.
+func (m *Mailgun) Invitations(t testing.TB) []Mail {
+	t.Helper()
+	mails, _ := m.All(t)
+	return slices.DeleteFunc(mails, func(mail Mail) bool { return mail.Variables["invitation"] == "" })
+}
+
 // Report posts a webhook and gives the status it was answered with.
 func (m *Mailgun) Report(t testing.TB, report map[string]any) int {
 	t.Helper()

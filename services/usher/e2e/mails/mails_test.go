@@ -246,7 +246,7 @@ func TestOutlooksMarkersArriveAsTheyWereWritten(t *testing.T) {
 		require.Contains(t, m.HTML, "<!--[if !mso]><!-->")
 		opened, closed := regexp.MustCompile(`<!--\[if `).FindAllString(m.HTML, -1), regexp.MustCompile(`<!\[endif\]-->`).FindAllString(m.HTML, -1)
 		require.GreaterOrEqual(t, len(opened), 10)
-		require.Equal(t, len(opened), len(closed))
+		require.Len(t, closed, len(opened))
 		require.NotContains(t, m.HTML, "&lt;!--")
 	})
 }

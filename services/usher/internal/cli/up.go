@@ -121,6 +121,7 @@ func serve(ctx context.Context, p *platform.Platform, options platform.Options, 
 	if err != nil {
 		return err
 	}
+	front.ShowLetters(letters{mails})
 	if p.Settings.Development() {
 		if err := seedDemo(ctx, p); err != nil {
 			return err
@@ -150,7 +151,13 @@ func greet(out io.Writer, p *platform.Platform, options platform.Options, url st
 	say("")
 	say("Usher is ready.")
 	say("")
+	if s.Development() || s.OIDCIssuer != "" {
+		say("  Console     %s/console", url)
+	}
 	say("  API         %s          docs: %s/docs/", url, url)
+	if s.Development() || s.OIDCIssuer != "" {
+		say("  Console     %s/console", url)
+	}
 	if !s.Mailgun() {
 		say("  Outbox      %s/outbox   (no mail leaves this machine: MAILGUN_* are not set)", url)
 	}
@@ -172,5 +179,6 @@ func greet(out io.Writer, p *platform.Platform, options platform.Options, url st
 	say("      -d '{\"email\":\"new.person@example.org\",\"role\":\"member\",\"inviter\":\"%s\"}'", demoPeople[0].email)
 	say("")
 	say("  or:  go run ./services/usher invite new.person@example.org")
+	say("  or:  %s/console, as one of the demo people", url)
 	say("")
 }
