@@ -589,3 +589,46 @@ func TestWhatADeadProcessHalfDidIsKnown(t *testing.T) {
 		})
 	}
 }
+
+// TestAnImportGoesNoFurtherThanMailsLeave is about the mails of single invitations, which would stand behind those of the
+// whole file.
+func TestAnImportGoesNoFurtherThanMailsLeave(t *testing.T) {
+	o := setup(t)
+	leave, following := make(chan struct{}), make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		following <- o.ledger.Follow(ctx, ledger.Following{
+			Stream: events.StreamInvitations, Durable: ledger.ConsumerMailer, Filters: []string{events.InvitationSubject("*", "*", events.FactRequested)},
+		}, func(context.Context, []ledger.Record) error { <-leave; return nil })
+	}()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-following)
+	})
+	_, err := o.Admission.Admit(t.Context(), admission.Request{Source: "/test", InvitationRequested: events.InvitationRequested{
+		Organization: "acme", Email: "single@example.org", Role: "member", Inviter: "owner@acme.example.org"}})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		n, err := o.ledger.Backlog(t.Context(), events.StreamInvitations, ledger.ConsumerMailer)
+		return err == nil && n == 1
+	}, 10*time.Second, 5*time.Millisecond)
+
+	o.run(t)
+	job := o.take(t, people(400))
+	_, err = o.Start(t.Context(), o.owner(), job.ID)
+	require.NoError(t, err)
+	o.until(t, job.ID, func(j imports.Job) bool { return j.Invited >= 50 })
+	over := time.After(500 * time.Millisecond) // in which it would send many pages
+	for waiting := true; waiting; {
+		select {
+		case <-o.Changed():
+			now, err := o.Job(t.Context(), o.owner(), job.ID)
+			require.NoError(t, err)
+			require.LessOrEqual(t, now.Handled(), 100, "a page, and one more while as many may wait")
+		case <-over:
+			waiting = false
+		}
+	}
+	close(leave)
+	require.Equal(t, 400, o.until(t, job.ID, ended).Invited)
+}
