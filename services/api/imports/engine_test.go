@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -601,7 +602,9 @@ func TestAnImportGoesNoFurtherThanMailsLeave(t *testing.T) {
 			Stream: events.StreamInvitations, Durable: ledger.ConsumerMailer, Filters: []string{events.InvitationSubject("*", "*", events.FactRequested)},
 		}, func(context.Context, []ledger.Record) error { <-leave; return nil })
 	}()
+	let := sync.OnceFunc(func() { close(leave) })
 	t.Cleanup(func() {
+		let()
 		cancel()
 		require.NoError(t, <-following)
 	})
@@ -629,6 +632,24 @@ func TestAnImportGoesNoFurtherThanMailsLeave(t *testing.T) {
 			waiting = false
 		}
 	}
-	close(leave)
+	let()
 	require.Equal(t, 400, o.until(t, job.ID, ended).Invited)
+}
+
+// TestAJobThatCannotBeReadHoldsUpNobody has a page that nobody can read.
+func TestAJobThatCannotBeReadHoldsUpNobody(t *testing.T) {
+	o := setup(t)
+	o.run(t)
+	poison, good := o.take(t, people(10)), o.take(t, strings.ReplaceAll(people(10), "p", "q"))
+	pages, err := o.ledger.Bucket(t.Context(), ledger.BucketImportPages)
+	require.NoError(t, err)
+	_, err = pages.Put(t.Context(), poison.ID+".0", []byte("{"))
+	require.NoError(t, err)
+	for _, job := range []imports.Job{poison, good} {
+		_, err := o.Start(t.Context(), o.owner(), job.ID)
+		require.NoError(t, err)
+	}
+	require.Equal(t, 10, o.until(t, good.ID, ended).Invited)
+	stopped := o.until(t, poison.ID, func(j imports.Job) bool { return j.State == imports.Stopped })
+	require.Equal(t, "A page of it cannot be read; upload the file again.", stopped.Reason)
 }
