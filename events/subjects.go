@@ -104,6 +104,10 @@ func MembershipSubject(org, person string) string { return RootMemberships + "."
 // DeadLetterSubject is where a worker leaves what it could not handle.
 func DeadLetterSubject(worker string) string { return RootDeadLetters + "." + worker }
 
+// SubjectProofs is where the mailer answers who asks to see a mail, or to get one for trying. No stream keeps what is said
+// there: it is no fact.
+const SubjectProofs = "mailer.proofs"
+
 // RedriveSubject is where a dead letter of a worker is put for the worker to try again.
 func RedriveSubject(worker string) string { return DeadLetterSubject(worker) + ".again" }
 

@@ -37,6 +37,19 @@ type Organization struct {
 	revision uint64
 }
 
+// The most characters an organization's own words may have. Mails have room for no more.
+const (
+	MaxName    = 100
+	MaxContact = 200
+	MaxLocale  = 35
+	MaxSubject = 150
+	MaxIntro   = 1000
+	MaxButton  = 60
+)
+
+// Revision tells one version of an organization from another; 0 for one that is not stored.
+func (o Organization) Revision() uint64 { return o.revision }
+
 // Policy is what an organization decided for itself. The zero value is the instance's default.
 type Policy struct {
 	// InvitationTTL is how long its invitations stay open, as a Go duration; empty for the instance's default.
@@ -58,7 +71,7 @@ type Policy struct {
 
 // Branding is how mails and pages of an organization look.
 type Branding struct {
-	// Logo names the picture in the bucket of logos; empty for none.
+	// Logo names the picture among the organization's logos; empty for none.
 	Logo string `json:"logo,omitempty"`
 	// Accent is the colour of buttons, like "#1a5fb4"; empty for Usher's own.
 	Accent string `json:"accent,omitempty"`
@@ -217,41 +230,80 @@ func unknown() error {
 	return problem.New(problem.UnknownOrganization, "There is no such organization.")
 }
 
-// Put creates an organization or changes its name and policy. created tells which it was.
+// Put stores an organization in the place of what was there. created tells whether it is new.
 func (r *Roster) Put(ctx context.Context, o Organization) (stored Organization, created bool, err error) {
+	return r.Change(ctx, o.ID, func(now *Organization, _ bool) error {
+		*now = o
+		return nil
+	})
+}
+
+// Change creates an organization or changes it. change is given it as it stands, known where there is one, and alters it;
+// whoever changed it at the same time is never overwritten, for change is then called again. An error of change ends it
+// with nothing stored.
+func (r *Roster) Change(ctx context.Context, id string, change func(o *Organization, known bool) error) (stored Organization, created bool, err error) {
 	for range 8 {
-		before, err := r.bucket.Get(ctx, o.ID)
-		switch {
-		case errors.Is(err, ledger.ErrNotFound):
-			o.CreatedAt = r.ledger.Now()
-		case err != nil:
-			return o, false, err
-		default:
-			known, err := decodeOrganization(before)
-			if err != nil {
-				return o, false, fmt.Errorf("roster: organization %s: %w", o.ID, err)
-			}
-			o.CreatedAt = known.CreatedAt
-		}
-		value, err := json.Marshal(o)
+		o, err := r.stored(ctx, id)
 		if err != nil {
-			return o, false, fmt.Errorf("roster: %w", err)
+			return o, false, err
 		}
-		created := before.Revision == 0
-		if created {
-			o.revision, err = r.bucket.Create(ctx, o.ID, value)
-		} else {
-			o.revision, err = r.bucket.Update(ctx, o.ID, value, before.Revision)
+		revision, since := o.revision, o.CreatedAt
+		if err := change(&o, revision != 0); err != nil {
+			return o, false, err
 		}
+		if o.ID, o.CreatedAt = id, since; revision == 0 {
+			o.CreatedAt = r.ledger.Now()
+		}
+		err = r.store(ctx, &o, revision)
 		if errors.Is(err, ledger.ErrConflict) {
 			continue
 		}
-		if err == nil {
-			r.organizationChanged(ledger.Entry{Key: o.ID, Value: value, Revision: o.revision})
-		}
-		return o, created, err
+		return o, revision == 0, err
 	}
-	return o, false, problem.New(problem.Conflict, "The organization is being changed by others; try again.")
+	return Organization{ID: id}, false, problem.New(problem.Conflict, "The organization is being changed by others; try again.")
+}
+
+// Stored reads an organization from the ledger itself, where memory may not know of the newest change yet. It returns
+// problem.UnknownOrganization where there is none.
+func (r *Roster) Stored(ctx context.Context, id string) (Organization, error) {
+	o, err := r.stored(ctx, id)
+	if err == nil && o.revision == 0 {
+		err = unknown()
+	}
+	return o, err
+}
+
+// stored reads an organization from the bucket; one that is not there has revision 0.
+func (r *Roster) stored(ctx context.Context, id string) (Organization, error) {
+	e, err := r.bucket.Get(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return Organization{ID: id}, nil
+	}
+	if err != nil {
+		return Organization{}, err
+	}
+	o, err := decodeOrganization(e)
+	if err != nil {
+		return o, fmt.Errorf("roster: organization %s: %w", id, err)
+	}
+	return o, nil
+}
+
+// store writes an organization whose revision is still the given one; ledger.ErrConflict where it is not.
+func (r *Roster) store(ctx context.Context, o *Organization, revision uint64) error {
+	value, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("roster: %w", err)
+	}
+	if revision == 0 {
+		o.revision, err = r.bucket.Create(ctx, o.ID, value)
+	} else {
+		o.revision, err = r.bucket.Update(ctx, o.ID, value, revision)
+	}
+	if err == nil {
+		r.organizationChanged(ledger.Entry{Key: o.ID, Value: value, Revision: o.revision})
+	}
+	return err
 }
 
 // All lists every organization, sorted.

@@ -19,6 +19,7 @@ import (
 	"github.com/usherhq/usher/pkg/redeem"
 	"github.com/usherhq/usher/services/api/console"
 	"github.com/usherhq/usher/services/api/imports"
+	"github.com/usherhq/usher/services/api/logos"
 	"github.com/usherhq/usher/services/api/signin"
 )
 
@@ -34,6 +35,7 @@ type Service struct {
 	redeemer  *redeem.Redeemer
 	signIn    *signin.SignIn
 	console   *console.Console
+	logos     *logos.Logos
 	tracer    trace.Tracer
 	outbox    http.Handler
 	// Imports are the bulk jobs.
@@ -66,8 +68,11 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 	if err := s.openImports(); err != nil {
 		return nil, err
 	}
+	if s.logos, err = logos.Open(context.Background(), p.Ledger, p.Roster, p.Logger); err != nil {
+		return nil, err
+	}
 	s.console = console.New(console.Options{
-		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, Imports: s.Imports, PublicURL: p.Settings.PublicURL, TTL: p.Settings.TTL,
+		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, Imports: s.Imports, Preferences: p.Preferences, PublicURL: p.Settings.PublicURL, TTL: p.Settings.TTL,
 		Logger: p.Logger, Clock: p.Ledger.Now,
 	})
 	s.openBusDoor()

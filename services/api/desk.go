@@ -9,6 +9,8 @@ import (
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
+	"github.com/usherhq/usher/pkg/proofs"
+	"github.com/usherhq/usher/pkg/roster"
 	"github.com/usherhq/usher/pkg/views"
 )
 
@@ -206,4 +208,37 @@ func (d desk) Changes(ctx context.Context, org string, changed func()) error {
 		return err
 	}
 	return d.s.Ledger.Tail(ctx, events.StreamMemberships, []string{events.MembershipSubject(org, "*")}, told)
+}
+
+// Organization implements console.Desk.
+func (d desk) Organization(ctx context.Context, org string) (roster.Organization, error) {
+	return d.s.Roster.Stored(ctx, org)
+}
+
+// ChangeOrganization implements console.Desk.
+func (d desk) ChangeOrganization(ctx context.Context, org string, revision uint64, change func(*roster.Organization)) (roster.Organization, error) {
+	stored, _, err := d.s.changeOrganization(ctx, org, revision, false, change)
+	return stored, err
+}
+
+// CheckOrganization implements console.Desk.
+func (d desk) CheckOrganization(o *roster.Organization) error {
+	tidyOrganization(o)
+	return checkOrganization(*o)
+}
+
+// SetLogo implements console.Desk.
+func (d desk) SetLogo(ctx context.Context, org string, revision uint64, file []byte) (roster.Organization, error) {
+	if len(file) == 0 {
+		return d.s.nameLogo(ctx, org, revision, "")
+	}
+	return d.s.setLogo(ctx, org, revision, file)
+}
+
+// Proof implements console.Desk.
+func (d desk) Proof(ctx context.Context, o roster.Organization, send bool) (proofs.Proof, error) {
+	if err := d.s.mayPut(ctx, o.ID, false); err != nil {
+		return proofs.Proof{}, err
+	}
+	return proofs.Ask(ctx, d.s.Conn, proofs.Wanted{Organization: o, Person: callerOf(ctx).person, Send: send})
 }

@@ -31,6 +31,7 @@ func (s *Service) routes() http.Handler {
 	mux.Handle("/unsubscribe/{token}", invitee)
 	mux.Handle("/assets/accent/", invitee)
 
+	mux.Handle("GET /logos/{org}/{logo}", s.logos)
 	mux.Handle(web.Path, web.Handler())
 	if s.signIn.Enabled() {
 		front := s.signIn.Sessions(s.signIn)

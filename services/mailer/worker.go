@@ -220,16 +220,21 @@ func (s *Service) letter(ctx context.Context, t task, token links.Token) (mail.M
 		return mail.Mail{}, fmt.Errorf("unsubscribe link: %w", err)
 	}
 	q := t.record.Request
-	c := s.look(org, t.purpose)
+	return s.renderer.Mail(s.inviting(org, t.purpose, q), mail.Recipient{
+		Invitation: t.record.ID, Generation: t.record.Generation, Intent: t.intent, To: q.Email, Name: q.Name,
+		Link: links.URL(s.Settings.PublicURL, token), Unsubscribe: links.UnsubscribeURL(s.Settings.PublicURL, stop), Deadline: t.record.Deadline,
+	})
+}
+
+// inviting is what the mail says of an invitation.
+func (s *Service) inviting(org roster.Organization, purpose mail.Purpose, q *events.InvitationRequested) mail.Context {
+	c := s.look(org, purpose)
 	c.Inviter, c.Role, c.Locale, c.ReplyTo = q.InviterName, q.Role, i18n.For(q.Locale, org.Locale).Lang(), s.replyTo(org, q)
 	c.Subject, c.Intro, c.Button = org.Texts.Subject, org.Texts.Intro, org.Texts.Button
 	if org.Policy.PersonalNotes { // asked again: it may have been forbidden since
 		c.Note = q.Note
 	}
-	return s.renderer.Mail(c, mail.Recipient{
-		Invitation: t.record.ID, Generation: t.record.Generation, Intent: t.intent, To: q.Email, Name: q.Name,
-		Link: links.URL(s.Settings.PublicURL, token), Unsubscribe: links.UnsubscribeURL(s.Settings.PublicURL, stop), Deadline: t.record.Deadline,
-	})
+	return c
 }
 
 // look is what all mails of an organization have in common.

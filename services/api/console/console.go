@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,7 +16,9 @@ import (
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/clock"
 	"github.com/usherhq/usher/pkg/invitation"
+	"github.com/usherhq/usher/pkg/preferences"
 	"github.com/usherhq/usher/pkg/problem"
+	"github.com/usherhq/usher/pkg/proofs"
 	"github.com/usherhq/usher/pkg/roster"
 	"github.com/usherhq/usher/pkg/views"
 	"github.com/usherhq/usher/services/api/imports"
@@ -50,6 +53,18 @@ type Desk interface {
 	ChangeRole(ctx context.Context, org, person, role string) (events.Membership, error)
 	Remove(ctx context.Context, org, person string) (events.Membership, error)
 
+	// Organization reads an organization from the ledger itself, so that its revision is the newest.
+	Organization(ctx context.Context, org string) (roster.Organization, error)
+	// ChangeOrganization changes an organization whose revision is still the given one, by the rules of every door;
+	// problem.Conflict where it is another by now.
+	ChangeOrganization(ctx context.Context, org string, revision uint64, change func(*roster.Organization)) (roster.Organization, error)
+	// CheckOrganization tidies what an organization would say of itself, and judges it with nothing stored.
+	CheckOrganization(o *roster.Organization) error
+	// SetLogo makes a file the logo of an organization whose revision is still the given one; nil leaves it without.
+	SetLogo(ctx context.Context, org string, revision uint64, file []byte) (roster.Organization, error)
+	// Proof is the mail that invitees of the organization, as it is given, would get; send has it sent to the caller.
+	Proof(ctx context.Context, o roster.Organization, send bool) (proofs.Proof, error)
+
 	// Changes calls changed after anything happened in an organization, until ctx ends.
 	Changes(ctx context.Context, org string, changed func()) error
 }
@@ -70,7 +85,9 @@ type Options struct {
 	SignIn *signin.SignIn
 	Roster *roster.Roster
 	Views  *views.Views
-	// TTL is how long invitations stay open where their organization says nothing.
+	// Preferences are what each person wants of the mails that go to members.
+	Preferences *preferences.List
+	// TTL is how long invitations stay open where the organization says nothing else.
 	TTL time.Duration
 	// Letters shows mails as sent; nil where the process cannot write them.
 	Letters Letters
@@ -127,9 +144,16 @@ func New(o Options) *Console {
 		"GET /console/{org}/imports/{id}/report.csv":   c.report,
 		"POST /console/{org}/imports/{id}/{act}":       c.steer,
 		"GET /console/{org}/live":                      c.live,
+		"GET /console/{org}/settings":                  c.settings,
+		"POST /console/{org}/settings":                 c.saveSettings,
+		"GET /console/{org}/settings/preview":          c.preview,
+		"POST /console/{org}/settings/preview":         c.preview,
+		"POST /console/{org}/settings/accent":          c.accent,
 	} {
 		c.mux.Handle(pattern, c.inside(handle))
 	}
+	c.mux.Handle("GET /console/preferences", c.signedIn(c.preferences))
+	c.mux.Handle("POST /console/preferences", c.signedIn(c.savePreferences))
 	c.mux.Handle("/console/", c.signedIn(func(_ http.ResponseWriter, _ *http.Request, _ visit) error {
 		return problem.New(problem.NotFound, "There is no such page.")
 	}))
@@ -139,8 +163,11 @@ func New(o Options) *Console {
 // Stop ends the live views, so that a server can close; pages open them again elsewhere.
 func (c *Console) Stop() { c.stop.Do(func() { close(c.stopping) }) }
 
-// maxForm is how many bytes a form may have.
-const maxForm = 256 << 10
+// maxForm is how many bytes a form may have, maxUpload one with a file.
+const (
+	maxForm   = 256 << 10
+	maxUpload = 4 << 20
+)
 
 // ServeHTTP implements http.Handler. It needs the sessions of SignIn around it.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -150,8 +177,11 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	most := int64(maxForm)
-	if isUpload(r) {
+	switch {
+	case isUpload(r):
 		most = imports.MaxBytes + maxForm
+	case strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/"):
+		most = maxUpload
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, most)
 	c.mux.ServeHTTP(w, r)

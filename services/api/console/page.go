@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -63,6 +64,7 @@ func done(code string) string {
 		"role": "The role was changed.", "removed": "The member was removed. What they see here ends at once.",
 		"resent": "The invitation is on its way again.", "rotated": "A new link is on its way; the one before no longer works.",
 		"revoked": "The invitation was revoked. Its link no longer works.", "readdressed": "A new invitation is on its way to the right address.",
+		"settings": "The settings were saved. Mails and pages follow them from now on.", "preferences": "Your preferences were saved.",
 	}[code]
 }
 
@@ -119,7 +121,7 @@ var headings = map[problem.Code]string{
 	problem.Forbidden: "Not allowed", problem.NoAuthority: "Not for your role", problem.RoleTooHigh: "Above your own role",
 	problem.Ended: "This invitation has ended", problem.LastOwner: "An organization needs an owner",
 	problem.AlreadyInvited: "Invited already", problem.AlreadyMember: "A member already", problem.Suppressed: "This address is not written to",
-	problem.Conflict: "Changed meanwhile", problem.WrongState: "Not as it stands now", problem.Invalid: "Please look again",
+	problem.Conflict: "Changed meanwhile", problem.WrongState: "Not as it stands now", problem.Invalid: "Please look again", problem.TooMany: "Too often",
 }
 
 // advice is what to do next.
@@ -175,7 +177,7 @@ func (c *Console) signInFirst(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l := &lost{Frame: web.Frame{Title: "Please sign in again · Usher"}, SignIn: c.SignIn.Path("/console"), Action: r.URL.Path}
-	if err := r.ParseForm(); err == nil {
+	if err := readForm(r); err == nil {
 		for name, values := range r.PostForm {
 			for _, value := range values {
 				l.Fields = append(l.Fields, field{name, value})
@@ -185,6 +187,18 @@ func (c *Console) signInFirst(w http.ResponseWriter, r *http.Request) {
 	if err := c.render(w, http.StatusUnauthorized, "lost", l); err != nil {
 		c.refuse(w, r, visit{}, err)
 	}
+}
+
+// readForm reads a posted form of either encoding.
+func readForm(r *http.Request) error {
+	err := r.ParseMultipartForm(maxUpload)
+	if errors.Is(err, http.ErrNotMultipart) {
+		err = nil
+	}
+	if err != nil {
+		return problem.New(problem.TooLarge, "The form is larger than this page takes, or did not arrive whole.")
+	}
+	return nil
 }
 
 // withQuery is a path with the given pairs set, and those with an empty value taken away.

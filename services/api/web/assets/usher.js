@@ -99,11 +99,53 @@
   // A form is sent once: its buttons rest until the answer is there.
   document.addEventListener("submit", (event) => {
     const form = event.target;
+    if (event.submitter?.formTarget) return; // into a frame: the page stays
     if (form.method === "dialog" || form.hasAttribute("hx-post") || form.method === "get") return;
     if (form.dataset.sent) { event.preventDefault(); return; }
     form.dataset.sent = "yes";
   });
   addEventListener("pageshow", () => { for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent; });
+
+  // The preview follows what is typed. Each is drawn in a new frame, so that going back leads through none of them, and takes
+  // the place of the one before it once it is there.
+  let drawing;
+  document.addEventListener("input", (event) => {
+    const form = event.target.form;
+    const button = document.querySelector("button[formtarget=preview]");
+    const shown = document.getElementById("preview");
+    if (!button || !shown || form !== button.form || event.target.type === "file") return;
+    clearTimeout(drawing);
+    drawing = setTimeout(() => {
+      for (const late of document.querySelectorAll("iframe.late")) late.remove();
+      const now = document.getElementById("preview");
+      const fresh = now.cloneNode();
+      fresh.removeAttribute("src");
+      fresh.removeAttribute("id");
+      fresh.hidden = true;
+      fresh.className += " late";
+      now.name = "";
+      now.after(fresh);
+      fresh.addEventListener("load", () => {
+        now.remove();
+        fresh.id = "preview";
+        fresh.classList.remove("late");
+        fresh.hidden = false;
+      }, { once: true });
+      form.requestSubmit(button);
+    }, 400);
+  });
+
+  // A colour can be chosen or typed.
+  document.addEventListener("input", (event) => {
+    const text = document.getElementById(event.target.dataset?.for || "");
+    const picker = event.target.id && document.querySelector(`input[data-for="${CSS.escape(event.target.id)}"]`);
+    if (text) {
+      text.value = event.target.value;
+      text.dispatchEvent(new Event("input", { bubbles: true }));
+    } else if (picker && /^#[0-9a-f]{6}$/i.test(event.target.value)) {
+      picker.value = event.target.value;
+    }
+  });
 
   // Ticking the box in the head ticks all.
   document.addEventListener("change", (event) => {
@@ -125,6 +167,6 @@
 
   addEventListener("DOMContentLoaded", () => {
     localTimes();
-    for (const box of document.querySelectorAll("[data-all]")) box.hidden = false;
+    for (const box of document.querySelectorAll("[data-all], [data-for]")) box.hidden = false;
   });
 })();
