@@ -192,7 +192,7 @@ func (a *Admission) check(ctx context.Context, r Request) (*draft, error) {
 		return nil, problem.New(problem.Suppressed, "That address is not written to: %s since %s. Set send_anyway to invite it all the same.",
 			s.Reason, s.Since.Format(time.DateOnly))
 	}
-	if err := redirect(data.RedirectURL, org.Policy.RedirectHosts); err != nil {
+	if err := Redirect(data.RedirectURL, org.Policy.RedirectHosts); err != nil {
 		return nil, err
 	}
 	if data.Note != "" && !org.Policy.PersonalNotes {
@@ -384,11 +384,28 @@ func (a *Admission) retake(ctx context.Context, d *draft) ([]ledger.Message, err
 		return nil, alreadyInvited(holder.ID)
 	}
 	unit, unitErr := d.unit(claim.Sequence)
-	if unitErr != nil || err != nil || holder.Outcome != "" {
+	if unitErr != nil || holder.Outcome != "" {
 		return unit, unitErr
 	}
+	// The holder may be just about to say what it claimed the address for: a request, or a later deadline. The claim's
+	// sequence does not tell, so that goes into the condition too. That nothing was said of this invitation yet need not be
+	// one any more: whoever says something of it takes the claim first.
+	requested := &unit[len(unit)-1]
+	if err != nil {
+		*requested = requested.Expecting(events.InvitationSubject(d.request.Organization, timer.Subject, events.FactRequested), 0)
+		return unit, nil
+	}
+	*requested = requested.Expecting(events.InvitationSubject(holder.Organization, holder.ID, events.FactResend), resentAt(holder))
 	end, err := Expiry(holder, d.event)
 	return append([]ledger.Message{end}, unit...), err
+}
+
+// resentAt is the sequence of the last resend; 0 where there was none.
+func resentAt(r invitation.Record) uint64 {
+	if r.DeadlineSeq == r.Requested {
+		return 0
+	}
+	return r.DeadlineSeq
 }
 
 // Expiry makes the message that ends an invitation whose deadline has passed. It stops no timer: by then the timer has
@@ -416,7 +433,9 @@ func (d *draft) record(sequence uint64) invitation.Record {
 	return r
 }
 
-func redirect(target string, hosts []string) error {
+// Redirect checks that an address may be where an invitee goes on to: none at all, or one on a host that the organization
+// lists. It returns problem.Invalid for any other.
+func Redirect(target string, hosts []string) error {
 	if target == "" {
 		return nil
 	}

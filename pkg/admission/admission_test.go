@@ -3,6 +3,7 @@ package admission_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,14 +26,15 @@ import (
 // desk is admission over a real broker, with organization acme and one member of each role.
 type desk struct {
 	*admission.Admission
-	ahead atomic.Int64 // nanoseconds that the clock is ahead
+	broker *brokertest.Broker
+	ahead  atomic.Int64 // nanoseconds that the clock is ahead
 }
 
 func setup(t *testing.T) *desk {
 	t.Helper()
 	d := &desk{}
-	b := brokertest.Run(t)
-	l, err := ledger.Open(t.Context(), b.Conn(t), ledger.Options{
+	d.broker = brokertest.Run(t)
+	l, err := ledger.Open(t.Context(), d.broker.Conn(t), ledger.Options{
 		Durable: ledger.Durability{Declared: true},
 		Clock:   func() time.Time { return time.Now().Add(time.Duration(d.ahead.Load())).UTC() },
 	})
@@ -93,6 +95,40 @@ func TestOfManyRequestsForOneAddressOneIsAdmitted(t *testing.T) {
 	require.EqualValues(t, 1, admitted.Load())
 	require.EqualValues(t, 199, refused.Load())
 	require.Len(t, d.requested(t), 1)
+}
+
+// Several processes, so that one may find the claim of another that has not yet said what it claimed the address for.
+func TestOfManyProcessesOneAdmits(t *testing.T) {
+	d := setup(t)
+	var processes []*admission.Admission
+	for range 4 {
+		l, err := ledger.Open(t.Context(), d.broker.Conn(t), ledger.Options{Durable: ledger.Durability{Declared: true}})
+		require.NoError(t, err)
+		t.Cleanup(l.Close)
+		other := *d.Admission
+		other.Ledger = l
+		processes = append(processes, &other)
+	}
+	const rounds = 150
+	for round := range rounds {
+		email := fmt.Sprintf("new-%d@example.org", round)
+		var admitted atomic.Int64
+		var callers sync.WaitGroup
+		for i, process := range processes {
+			callers.Go(func() {
+				r := request(email, "member", "owner@example.org")
+				if i%2 == 1 {
+					r.ID = events.DerivedInvitationID("test", strconv.Itoa(round), strconv.Itoa(i))
+				}
+				if _, err := process.Admit(context.Background(), r); err == nil {
+					admitted.Add(1)
+				}
+			})
+		}
+		callers.Wait()
+		require.EqualValues(t, 1, admitted.Load(), email)
+	}
+	require.Len(t, d.requested(t), rounds)
 }
 
 // requested lists the invitations that stand in the ledger.

@@ -72,9 +72,11 @@ func Timer(subject, target string, at time.Time, e events.Event) (Message, error
 	return m, nil
 }
 
-// Expecting makes the publish conditional: the last sequence on filter must be sequence, 0 for "nothing yet".
+// Expecting makes the publish conditional: the last sequence on filter must be sequence, 0 for "nothing yet". A message has
+// one condition: this one takes the place of any other, and of Guarded.
 func (m Message) Expecting(filter string, sequence uint64) Message {
-	m.expect = &expectation{filter: filter, sequence: sequence}
+	m.expect, m.guarded = &expectation{filter: filter, sequence: sequence}, false
+	delete(m.Header, jetstream.ExpectedLastSubjSeqSubjHeader)
 	m.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(sequence, 10)}
 	if filter != m.Subject {
 		m.Header[jetstream.ExpectedLastSubjSeqSubjHeader] = []string{filter}

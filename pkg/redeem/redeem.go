@@ -62,6 +62,15 @@ type Preview struct {
 	Status  invitation.Status
 }
 
+// Continue is where the invitee goes on to after joining; empty for nowhere. The organization's list is looked at as it is
+// now, so that a host which left it is left by older invitations too.
+func (p Preview) Continue() string {
+	if p.Record.Request == nil || admission.Redirect(p.Record.Request.RedirectURL, p.Organization.Policy.RedirectHosts) != nil {
+		return ""
+	}
+	return p.Record.Request.RedirectURL
+}
+
 // Success is the answer to an accept: the same for the first and for every later one.
 type Success struct {
 	Preview

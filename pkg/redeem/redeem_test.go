@@ -61,7 +61,7 @@ func setup(t *testing.T, policy ...roster.Policy) *desk {
 	t.Cleanup(server.Close)
 	redis, err := redisdb.Open(t.Context(), redisdb.Options{Embedded: server, Clock: d.now})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, redis.Close()) })
+	t.Cleanup(func() { _ = redis.Close() }) // a test may have closed it
 	d.Redeemer = &redeem.Redeemer{
 		Ledger: l, Roster: r, Keys: keys, Links: ring, Redis: redis, Authority: roster.AuthorityBlock,
 		Admission: &admission.Admission{Ledger: l, Roster: r, Suppressions: d.Suppressions, Keys: keys, TTL: time.Hour},
@@ -335,6 +335,29 @@ func TestOneOrganizationsInviteesAskSoOftenAnHour(t *testing.T) {
 	require.Positive(t, problem.As(last).RetryAfter)
 	_, err := d.Renew(t.Context(), elsewhere)
 	require.NoError(t, err, "another organization's are not held up")
+}
+
+// V098: a limit that cannot be counted lets nobody through.
+func TestV098WithoutRedisNobodyRenews(t *testing.T) {
+	d := setup(t, selfService)
+	_, token := d.expired(t)
+	require.NoError(t, d.Redis.Close())
+	_, err := d.Renew(t.Context(), token)
+	require.True(t, problem.Is(err, problem.NotNow), "%v", err)
+	require.Len(t, requests(t, d), 1)
+}
+
+func TestAHostThatLeftTheListIsLeftByOlderInvitations(t *testing.T) {
+	d := setup(t, selfService)
+	record := d.invite(t, "acme", invitee, func(q *events.InvitationRequested) { q.RedirectURL = "https://app.example.org/welcome" })
+	p, err := d.Lookup(t.Context(), d.token(t, record))
+	require.NoError(t, err)
+	require.Equal(t, "https://app.example.org/welcome", p.Continue())
+	_, _, err = d.Roster.Put(t.Context(), roster.Organization{ID: "acme", Name: "acme"})
+	require.NoError(t, err)
+	p, err = d.Lookup(t.Context(), d.token(t, record))
+	require.NoError(t, err)
+	require.Empty(t, p.Continue())
 }
 
 func TestV028TheVerifiedAddressMustBeTheInvitedOne(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/redisdb"
-	"github.com/usherhq/usher/pkg/roster"
 	"github.com/usherhq/usher/pkg/telemetry"
 )
 
@@ -108,7 +107,7 @@ func replaced() error {
 
 // renew makes the new invitation, where it may. A refusal that stays leaves the wish to the inviter.
 func (r *Redeemer) renew(ctx context.Context, p Preview) (bool, error) {
-	request, ok := r.renewal(p.Record, p.Organization)
+	request, ok := r.renewal(p)
 	if !ok {
 		return false, nil
 	}
@@ -127,13 +126,15 @@ func (r *Redeemer) renew(ctx context.Context, p Preview) (bool, error) {
 
 // renewal is what the new invitation asks for: the old one again. Its id follows from the old one and the wish before this
 // one, so that two clicks, or a second try after a crash, make the same invitation.
-func (r *Redeemer) renewal(old invitation.Record, org roster.Organization) (admission.Request, bool) {
+func (r *Redeemer) renewal(p Preview) (admission.Request, bool) {
+	old, org := p.Record, p.Organization
 	if !org.Policy.SelfServiceRenewal {
 		return admission.Request{}, false
 	}
 	asked := *old.Request
 	asked.ExpiresIn = old.Request.ExpiresAt.Sub(old.RequestedAt).Round(time.Minute).String()
 	asked.SendAnyway, asked.Replaces, asked.Renewal = false, old.ID, true
+	asked.RedirectURL = p.Continue()
 	if !org.Policy.PersonalNotes {
 		asked.Note = ""
 	}

@@ -290,10 +290,25 @@ type Page struct {
 	Records []invitation.Record
 	// Next is the cursor of the page after this one; empty on the last.
 	Next string
+	// Top is the cursor with which a page begins at the same record, whatever came meanwhile; empty where there is none.
+	Top string
+}
+
+// topped adds Top.
+func (p Page) topped() Page {
+	if len(p.Records) > 0 {
+		p.Top = formatCursor(listed(&p.Records[0]) + 1)
+	}
+	return p
 }
 
 // List reads a page. It returns problem.Invalid for a cursor that is none and problem.NotNow while Redis is down.
 func (v *Views) List(ctx context.Context, org string, q Query) (Page, error) {
+	p, err := v.list(ctx, org, q)
+	return p.topped(), err
+}
+
+func (v *Views) list(ctx context.Context, org string, q Query) (Page, error) {
 	before, err := parseCursor(q.Cursor)
 	if err != nil {
 		return Page{}, err
@@ -406,20 +421,6 @@ func (v *Views) records(ctx context.Context, org string, ids []string) ([]invita
 		records = append(records, r)
 	}
 	return records, nil
-}
-
-// Counts tells how many invitations of an organization stand where.
-func (v *Views) Counts(ctx context.Context, org string) (map[invitation.Status]int, error) {
-	combos, err := v.db.Counts(ctx, org)
-	if err != nil {
-		return nil, err
-	}
-	counts := map[invitation.Status]int{}
-	for c, n := range combos {
-		status, _, _ := strings.Cut(c, ":")
-		counts[invitation.Status(status)] += n
-	}
-	return counts, nil
 }
 
 // Tally is how many invitations of an organization stand at one status and delivery state.

@@ -72,7 +72,8 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 		return nil, err
 	}
 	s.console = console.New(console.Options{
-		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, Preferences: p.Preferences, TTL: p.Settings.TTL, PublicURL: p.Settings.PublicURL, Logger: p.Logger, Clock: p.Ledger.Now,
+		Desk: desk{s}, SignIn: s.signIn, Roster: p.Roster, Views: p.Views, Imports: s.Imports, Preferences: p.Preferences, PublicURL: p.Settings.PublicURL, TTL: p.Settings.TTL,
+		Logger: p.Logger, Clock: p.Ledger.Now,
 	})
 	s.openBusDoor()
 	if s.listener, err = net.Listen("tcp", p.Settings.HTTPAddr); err != nil {
@@ -136,6 +137,9 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	return err
 }
+
+// ShowLetters lets the console show mails as they went out. It is called before Run, where a mailer is in the process.
+func (s *Service) ShowLetters(l console.Letters) { s.console.Letters = l }
 
 // Running is closed once the handlers of the bus run.
 func (s *Service) Running() <-chan struct{} { return s.router.Running() }

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/clock"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/services/api/imports"
 )
@@ -188,7 +189,7 @@ func (s *Service) uploadImport(w http.ResponseWriter, r *http.Request) {
 	job, err := s.Imports.Take(r.Context(), u, body)
 	if err != nil {
 		// Who is still sending does not read the answer before it has sent everything.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime)) //nolint:forbidigo // connections go by the machine's own time
+		_ = http.NewResponseController(w).SetReadDeadline(clock.System().Add(drainTime)) // where there are no deadlines, there is nothing to move
 		_, _ = io.Copy(io.Discard, body)
 		s.refuse(w, err)
 		return
@@ -203,8 +204,8 @@ func (s *Service) uploadImport(w http.ResponseWriter, r *http.Request) {
 func patience(w http.ResponseWriter) func() {
 	c := http.NewResponseController(w)
 	return func() {
-		until := time.Now().Add(pieceTime) //nolint:forbidigo // connections go by the machine's own time
-		_ = c.SetReadDeadline(until)       // where there are no deadlines, there is nothing to move
+		until := clock.System().Add(pieceTime)
+		_ = c.SetReadDeadline(until) // where there are no deadlines, there is nothing to move
 		_ = c.SetWriteDeadline(until)
 	}
 }

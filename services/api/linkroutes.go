@@ -84,7 +84,7 @@ func (s *Service) acceptLink(ctx context.Context, in *acceptInput) (*acceptOutpu
 	out := &acceptOutput{CacheControl: "no-store"}
 	out.Body.Status, out.Body.Role, out.Body.Membership = success.Status, success.Record.Request.Role, success.Membership
 	out.Body.Organization = organizationName{ID: success.Organization.ID, Name: success.Organization.Name}
-	out.Body.RedirectURL = success.Record.Request.RedirectURL
+	out.Body.RedirectURL = success.Continue()
 	return out, nil
 }
 

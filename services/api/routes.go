@@ -29,7 +29,7 @@ func (s *Service) routes() http.Handler {
 		mux.Handle(path, s.signIn.Sessions(invitee))
 	}
 	mux.Handle("/unsubscribe/{token}", invitee)
-	mux.Handle("/assets/", invitee)
+	mux.Handle("/assets/accent/", invitee)
 
 	mux.Handle("GET /logos/{org}/{logo}", s.logos)
 	mux.Handle(web.Path, web.Handler())

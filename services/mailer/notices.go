@@ -13,6 +13,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/bus"
 	"github.com/usherhq/usher/pkg/i18n"
+	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/roster"
 	"github.com/usherhq/usher/pkg/suppressions"
 	"github.com/usherhq/usher/services/mailer/mail"
@@ -61,7 +62,7 @@ func (s *Service) happened(ctx context.Context, m *bus.Received) error {
 	if s.Ledger.Now().Sub(m.Time) > noticeAge {
 		return nil
 	}
-	r, err := s.known(ctx, m)
+	r, err := s.asked(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -73,6 +74,27 @@ func (s *Service) happened(ctx context.Context, m *bus.Received) error {
 		return nil
 	}
 	return s.work(ctx, t)
+}
+
+// asked reads the request alone: of most things that happen to many invitations nobody is told.
+func (s *Service) asked(ctx context.Context, m *bus.Received) (invitation.Record, error) {
+	org, id, _, _ := events.SplitInvitation(m.Subject)
+	r := invitation.Record{ID: id, Organization: org}
+	found, err := s.Ledger.Facts(ctx, org, id, events.FactRequested)
+	if err != nil {
+		return r, err
+	}
+	for _, stored := range found {
+		e, err := stored.Event()
+		if err != nil {
+			return r, err
+		}
+		r.Apply(e, stored.Sequence, stored.Time)
+	}
+	if r.Request == nil {
+		return r, bus.Never("unknown-invitation", errors.New("there is no record of this invitation"))
+	}
+	return r, nil
 }
 
 // noticeOf gives what a notice about an event is called, and the mail that it is; empty for an event that nobody is told of.
@@ -102,9 +124,6 @@ func (s *Service) wanted(ctx context.Context, t *task) (bool, error) {
 	if q.InviterPerson == "" { // an API key
 		return false, nil
 	}
-	if t.about == events.NoticeBounced && t.record.Outcome != "" { // a late report changes nothing any more
-		return false, nil
-	}
 	if _, suppressed := s.Suppressions.Get(q.InviterPerson); suppressed || !s.Preferences.Get(q.InviterPerson).Wants(t.about) {
 		return false, nil
 	}
@@ -112,13 +131,15 @@ func (s *Service) wanted(ctx context.Context, t *task) (bool, error) {
 	return member, err
 }
 
-// noticeNeeded looks at the ledger: a notice leaves unless this or a later one of the invitation left.
+// noticeNeeded looks at the ledger: a notice leaves unless this or a later one of the invitation left. That a mail came back
+// interests nobody once the invitation has ended.
 func (s *Service) noticeNeeded(ctx context.Context, t *task) (bool, error) {
-	told, err := s.Ledger.Facts(ctx, t.record.Organization, t.record.ID, events.FactNoticed)
+	r := invitation.Record{ID: t.record.ID, Organization: t.record.Organization}
+	found, err := s.Ledger.Facts(ctx, r.Organization, r.ID, events.FactNoticed, "outcome.*")
 	if err != nil {
 		return false, err
 	}
-	for _, stored := range told {
+	for _, stored := range found {
 		e, err := stored.Event()
 		if err != nil {
 			return false, err
@@ -126,8 +147,9 @@ func (s *Service) noticeNeeded(ctx context.Context, t *task) (bool, error) {
 		if d, ok := e.Data.(*events.InvitationNoticed); ok && d.Intent >= t.intent {
 			return false, nil
 		}
+		r.Apply(e, stored.Sequence, stored.Time)
 	}
-	return true, nil
+	return t.about != events.NoticeBounced || r.Outcome == "", nil
 }
 
 // notice writes a notice.

@@ -125,12 +125,13 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 // publishes first and looks at the claim second, so that one of the two always sees the other.
 func (s *Service) work(ctx context.Context, t task) error {
 	ref := t.ref()
-	token, err := s.Links.Derive(links.PurposeInvite, t.record.ID, t.record.Generation)
-	if err != nil {
-		return bus.Never("no-link", err)
-	}
+	var token links.Token
 	var index redisdb.Token
-	if t.about == "" { // a notice brings no link to be known
+	if t.about == "" { // a notice brings no link of the invitee's
+		var err error
+		if token, err = s.Links.Derive(links.PurposeInvite, t.record.ID, t.record.Generation); err != nil {
+			return bus.Never("no-link", err)
+		}
 		index = redisdb.Token{Hash: token.Hash(), Organization: t.record.Organization, Invitation: t.record.ID, ExpiresAt: t.record.Deadline}
 	}
 	claim, err := s.Redis.Claim(ctx, ref, s.worker, index)

@@ -21,6 +21,7 @@ import (
 	"github.com/usherhq/usher/pkg/proofs"
 	"github.com/usherhq/usher/pkg/roster"
 	"github.com/usherhq/usher/pkg/views"
+	"github.com/usherhq/usher/services/api/imports"
 	"github.com/usherhq/usher/services/api/signin"
 	"github.com/usherhq/usher/services/api/web"
 )
@@ -70,7 +71,7 @@ type Desk interface {
 
 // Letter is a mail as it went out, its secret links masked.
 type Letter struct {
-	From, To, Subject, Text string
+	From, To, Subject, Text, HTML string
 }
 
 // Letters writes again what was mailed for an invitation.
@@ -89,7 +90,9 @@ type Options struct {
 	// TTL is how long invitations stay open where the organization says nothing else.
 	TTL time.Duration
 	// Letters shows mails as sent; nil where the process cannot write them.
-	Letters   Letters
+	Letters Letters
+	// Imports are the files of people to invite.
+	Imports   *imports.Engine
 	PublicURL string
 	Logger    *slog.Logger
 	Clock     clock.Clock
@@ -127,6 +130,7 @@ func New(o Options) *Console {
 		"GET /console/{org}/invitations":               c.invitations,
 		"POST /console/{org}/invitations":              c.several,
 		"GET /console/{org}/invitations/{id}":          c.invitation,
+		"GET /console/{org}/invitations/{id}/mail":     c.mail,
 		"POST /console/{org}/invitations/{id}/resend":  c.resend,
 		"GET /console/{org}/invitations/{id}/revoke":   c.askRevoke,
 		"POST /console/{org}/invitations/{id}/revoke":  c.revoke,
@@ -134,6 +138,11 @@ func New(o Options) *Console {
 		"GET /console/{org}/invite":                    c.invite,
 		"POST /console/{org}/invite":                   c.submit,
 		"POST /console/{org}/invite/check":             c.check,
+		"GET /console/{org}/imports":                   c.imports,
+		"POST /console/{org}/imports":                  c.upload,
+		"GET /console/{org}/imports/{id}":              c.job,
+		"GET /console/{org}/imports/{id}/report.csv":   c.report,
+		"POST /console/{org}/imports/{id}/{act}":       c.steer,
 		"GET /console/{org}/live":                      c.live,
 		"GET /console/{org}/settings":                  c.settings,
 		"POST /console/{org}/settings":                 c.saveSettings,
@@ -167,11 +176,14 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, visit{}, problem.New(problem.Forbidden, "Another site made your browser send this."))
 		return
 	}
-	limit := int64(maxForm)
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/") {
-		limit = maxUpload
+	most := int64(maxForm)
+	switch {
+	case isUpload(r):
+		most = imports.MaxBytes + maxForm
+	case strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/"):
+		most = maxUpload
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, limit)
+	r.Body = http.MaxBytesReader(w, r.Body, most)
 	c.mux.ServeHTTP(w, r)
 }
 

@@ -209,6 +209,32 @@ func status(d events.Delivery) string {
 	return "the receiving server answered " + strconv.Itoa(d.Code)
 }
 
+// mailPolicy lets a mail be looked at in its frame: it has its styles inside, and may run nothing, load nothing and lead
+// nowhere.
+const mailPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox"
+
+// mail shows the HTML part of the mail as sent, for the frame on the invitation's page.
+func (c *Console) mail(w http.ResponseWriter, r *http.Request, v visit) error {
+	if err := c.managing(v); err != nil {
+		return err
+	}
+	record, err := c.Desk.Invitation(r.Context(), v.org.ID, r.PathValue("id"))
+	if err == nil && (c.Letters == nil || record.Request == nil) {
+		err = problem.New(problem.NotFound, "Mails cannot be shown here.")
+	}
+	if err != nil {
+		return err
+	}
+	letter, err := c.Letters.Letter(r.Context(), record)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Security-Policy", mailPolicy)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write([]byte(letter.HTML)) // the reader has gone; there is nobody to tell
+	return nil
+}
+
 func (c *Console) resend(w http.ResponseWriter, r *http.Request, v visit) error {
 	rotate := r.PostFormValue("link") == "new"
 	fresh, err := c.Desk.Resend(r.Context(), v.org.ID, r.PathValue("id"), rotate, r.PostFormValue("anyway") == "yes")

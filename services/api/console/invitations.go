@@ -57,8 +57,12 @@ type invitationsPage struct {
 	Rows    []invitationRow
 	Search  string
 	Filter  string
-	// Cursor is the page's own, Here its address.
+	// Here is the page's own address, Next that of the one after it, First that of the first where this is another.
 	Here, Next, First string
+	// Top is the cursor at which the page's first row begins. A page that is read in rest is asked for with it, so that its
+	// rows stay where they are; Newer then tells that there are others above.
+	Top   string
+	Newer bool
 	// Results are what became of several invitations that were to be resent or revoked.
 	Results []result
 	// Confirm is what is about to be revoked.
@@ -90,7 +94,7 @@ func (c *Console) invitationList(r *http.Request, v visit) (*invitationsPage, er
 	query := r.URL.Query()
 	p := &invitationsPage{
 		frame: c.frame(r, v, "Invitations"), Tabs: counts, Search: strings.TrimSpace(query.Get("search")), Filter: query.Get("filter"),
-		Here: withQuery(r.URL.Path, query, "done", ""),
+		Here: withQuery(r.URL.Path, query, "done", "", "pin", ""),
 	}
 	chosen, err := c.countFilters(r, v, p)
 	if err != nil {
@@ -102,18 +106,37 @@ func (c *Console) invitationList(r *http.Request, v visit) (*invitationsPage, er
 	} else {
 		q.Text = p.Search
 	}
-	page, err := c.Desk.Invitations(r.Context(), v.org.ID, q)
+	page, err := c.pinned(r, v, q, p)
 	if err != nil {
 		return nil, err
 	}
+	p.Top = page.Top
 	if page.Next != "" {
-		p.Next = withQuery(r.URL.Path, query, "cursor", page.Next, "done", "")
+		p.Next = withQuery(r.URL.Path, query, "cursor", page.Next, "done", "", "pin", "")
 	}
 	if q.Cursor != "" {
-		p.First = withQuery(r.URL.Path, query, "cursor", "", "done", "")
+		p.First = withQuery(r.URL.Path, query, "cursor", "", "done", "", "pin", "")
 	}
 	p.Rows, err = c.invitationRows(r, v, page.Records)
 	return p, err
+}
+
+// pinned reads the page, from the row it was pinned at where it was.
+func (c *Console) pinned(r *http.Request, v visit, q views.Query, p *invitationsPage) (views.Page, error) {
+	pin := r.URL.Query().Get("pin")
+	if pin == "" || q.Cursor != "" || q.Person != "" {
+		return c.Desk.Invitations(r.Context(), v.org.ID, q)
+	}
+	at := q
+	at.Cursor = pin
+	page, err := c.Desk.Invitations(r.Context(), v.org.ID, at)
+	if err != nil {
+		return page, err
+	}
+	q.Limit = 1
+	newest, err := c.Desk.Invitations(r.Context(), v.org.ID, q)
+	p.Newer = err == nil && newest.Top != page.Top && newest.Top != ""
+	return page, err
 }
 
 // countFilters fills in how many invitations each filter would show, and gives the chosen one.
@@ -131,7 +154,7 @@ func (c *Console) countFilters(r *http.Request, v visit, p *invitationsPage) (fi
 				f.Count += t.Count
 			}
 		}
-		f.Path = withQuery(r.URL.Path, r.URL.Query(), "filter", f.Name, "cursor", "", "done", "")
+		f.Path = withQuery(r.URL.Path, r.URL.Query(), "filter", f.Name, "cursor", "", "done", "", "pin", "")
 		if f.Chosen = f.Name == p.Filter; f.Chosen {
 			chosen = *f
 		}

@@ -103,17 +103,17 @@ func (c *Console) showInvite(w http.ResponseWriter, r *http.Request, v visit, p 
 		m, _ := c.Roster.Member(row.Org, v.person)
 		row.Roles = c.grantable(m.Role)
 	}
-	p.Expires = expiries(v.org, r.PostFormValue("expires"))
+	p.Expires = c.expiries(v.org, r.PostFormValue("expires"))
 	return c.render(w, http.StatusOK, "invite", p)
 }
 
 // expiries are the times to answer that the form offers.
-func expiries(org roster.Organization, chosen string) []choice {
-	usual := "Usual time"
+func (c *Console) expiries(org roster.Organization, chosen string) []choice {
+	usual := c.TTL
 	if ttl, err := time.ParseDuration(org.Policy.InvitationTTL); err == nil {
-		usual += " (" + days(ttl) + ")"
+		usual = ttl
 	}
-	choices := []choice{{Value: "", Text: usual}}
+	choices := []choice{{Value: "", Text: days(usual) + ", as usual"}}
 	for _, ttl := range []time.Duration{24 * time.Hour, 3 * 24 * time.Hour, 7 * 24 * time.Hour, 14 * 24 * time.Hour, 30 * 24 * time.Hour} {
 		choices = append(choices, choice{Value: ttl.String(), Text: days(ttl)})
 	}
@@ -295,19 +295,19 @@ func (c *Console) check(w http.ResponseWriter, r *http.Request, v visit) error {
 	if err := r.ParseForm(); err != nil {
 		return problem.New(problem.Malformed, "The form did not arrive whole.")
 	}
-	p := &invitePage{frame: c.frame(r, v, "Invite people")}
-	for _, row := range rowsOf(r, v.org.ID) {
-		if row.Email != "" {
-			if err := c.Desk.Check(r.Context(), c.asked(r, row, "")); err != nil {
-				row.Fault, row.Hint = rowFault(err)
-			} else if c.isInvited(r, row) {
-				row.Fault, row.Hint = rowFault(problem.New(problem.AlreadyInvited, ""))
-			}
-		}
-		p.Rows = []inviteRow{row}
-		break
+	rows := rowsOf(r, v.org.ID)
+	if len(rows) == 0 {
+		return problem.New(problem.Malformed, "There is no row to judge.")
 	}
-	return templates.Fragment(w, http.StatusOK, "invite", "verdict", p.Rows[0])
+	row := rows[0]
+	if row.Email != "" {
+		if err := c.Desk.Check(r.Context(), c.asked(r, row, "")); err != nil {
+			row.Fault, row.Hint = rowFault(err)
+		} else if c.isInvited(r, row) {
+			row.Fault, row.Hint = rowFault(problem.New(problem.AlreadyInvited, ""))
+		}
+	}
+	return templates.Fragment(w, http.StatusOK, "invite", "verdict", row)
 }
 
 // isInvited reports whether an invitation of the row's address is open, as far as the lists know.

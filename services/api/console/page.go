@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/services/api/web"
@@ -106,6 +107,8 @@ func back(r *http.Request, v visit) string {
 	switch {
 	case v.org.ID == "":
 		return "/console"
+	case strings.HasPrefix(r.URL.Path, "/console/"+v.org.ID+"/imports"):
+		return "/console/" + v.org.ID + "/imports"
 	case r.PathValue("id") != "":
 		return "/console/" + v.org.ID + "/invitations"
 	}
@@ -118,7 +121,7 @@ var headings = map[problem.Code]string{
 	problem.Forbidden: "Not allowed", problem.NoAuthority: "Not for your role", problem.RoleTooHigh: "Above your own role",
 	problem.Ended: "This invitation has ended", problem.LastOwner: "An organization needs an owner",
 	problem.AlreadyInvited: "Invited already", problem.AlreadyMember: "A member already", problem.Suppressed: "This address is not written to",
-	problem.Conflict: "Changed meanwhile", problem.Invalid: "Please look again", problem.TooMany: "Too often",
+	problem.Conflict: "Changed meanwhile", problem.WrongState: "Not as it stands now", problem.Invalid: "Please look again", problem.TooMany: "Too often",
 }
 
 // advice is what to do next.
@@ -159,7 +162,7 @@ type field struct{ Name, Value string }
 
 // signInFirst sends readers to sign in. What somebody was sending is kept on the page, to be sent again after signing in.
 func (c *Console) signInFirst(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead || isUpload(r) { // a file is chosen again
 		target := c.SignIn.Path(r.URL.RequestURI())
 		if isLive(r) {
 			endLive(w)

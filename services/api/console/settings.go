@@ -98,13 +98,13 @@ func (c *Console) saveSettings(w http.ResponseWriter, r *http.Request, v visit) 
 	var err error
 	switch r.PostFormValue("do") {
 	case "upload":
-		err = c.upload(r, v, p, true)
+		err = c.takeLogo(r, v, p, true)
 	case "remove":
 		err = c.removeLogo(r, v, p)
 	case "test":
 		err = c.test(r, v, p)
 	default:
-		if err = c.upload(r, v, p, false); err == nil {
+		if err = c.takeLogo(r, v, p, false); err == nil {
 			_, err = c.Desk.ChangeOrganization(r.Context(), v.org.ID, p.Form.Revision, p.Form.apply)
 		}
 		if err == nil {
@@ -157,8 +157,8 @@ func (c *Console) overtaken(r *http.Request, v visit, p *settingsPage) error {
 	return nil
 }
 
-// upload makes the chosen file the logo. Without one, nothing happens unless one is needed.
-func (c *Console) upload(r *http.Request, v visit, p *settingsPage, needed bool) error {
+// takeLogo makes the chosen file the logo. Without one, nothing happens unless one is needed.
+func (c *Console) takeLogo(r *http.Request, v visit, p *settingsPage, needed bool) error {
 	file, err := uploaded(r)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/usherhq/usher/events"
@@ -194,7 +195,7 @@ func sentences(fields []events.FieldError) string {
 		if i > 0 {
 			s += " "
 		}
-		s += f.Location + ": " + f.Message + "."
+		s += f.Location + ": " + strings.TrimSuffix(f.Message, ".") + "."
 	}
 	return s
 }

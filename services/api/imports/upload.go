@@ -1,6 +1,7 @@
 package imports
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
@@ -25,6 +27,9 @@ const (
 	pageRows  = 50
 	pageBytes = 96 << 10
 )
+
+// maxTitle is how many characters of a file's name are kept.
+const maxTitle = 100
 
 // uploadTime is how long an upload may last; a job that is uploading for longer was given up.
 const uploadTime = 10 * time.Minute
@@ -67,7 +72,7 @@ func (e *Engine) Take(ctx context.Context, u Upload, file io.Reader) (job Job, e
 	now := e.Ledger.Now()
 	in := &intake{Engine: e, Upload: u, seen: map[[16]byte]int{}, allowed: map[string]error{}}
 	in.job = Job{
-		ID: events.NewImportID(), Organization: u.Organization, Name: u.Name, State: uploading, By: u.Who, CreatedAt: now, ChangedAt: now,
+		ID: events.NewImportID(), Organization: u.Organization, Name: title(u.Name), State: uploading, By: u.Who, CreatedAt: now, ChangedAt: now,
 		Faults: map[string]int{},
 	}
 	if u.Repeatable != "" {
@@ -106,6 +111,18 @@ func (a arriving) Read(p []byte) (int, error) {
 		return n, &problem.Error{Code: problem.Malformed, Detail: "The file did not arrive whole.", Cause: err}
 	}
 	return n, err
+}
+
+// title makes one short line of what a file is called.
+func title(name string) string {
+	name = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(name, ""), func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }), " ")
+	if _, after, isPath := strings.Cut(name, ":\\"); isPath { // what some browsers send
+		name = after[strings.LastIndex(after, `\`)+1:]
+	}
+	if runes := []rune(strings.TrimSpace(name)); len(runes) > maxTitle {
+		name = string(runes[:maxTitle-1]) + "…"
+	}
+	return cmp.Or(strings.TrimSpace(name), "People")
 }
 
 // digest begins with what is said beside the file.

@@ -48,7 +48,7 @@ func TestAnyAccentCanBeReadInLightAndDark(t *testing.T) {
 }
 
 func TestTheCardsAreThoseOfTheStylesheet(t *testing.T) {
-	sheet, err := os.ReadFile("assets/pages.css")
+	sheet, err := os.ReadFile("../web/assets/pages.css")
 	require.NoError(t, err)
 	cards := regexp.MustCompile(`--card: (#[0-9a-f]+);`).FindAllSubmatch(sheet, -1)
 	require.Len(t, cards, 2)

@@ -104,7 +104,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, token string, a att
 		p.askSignIn(w, token, &v)
 		p.render(w, r, a.status, "invitation", v)
 	case open:
-		v.Account, v.Name = plain(who.Email), cmp.Or(v.Name, who.Name)
+		v.Account, v.Name = line(who.Email), cmp.Or(v.Name, who.Name)
 		p.render(w, r, a.status, "invitation", v)
 	default:
 		p.ended(w, r, preview, err, v)

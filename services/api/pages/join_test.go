@@ -43,7 +43,7 @@ func TestOverHTTPSTheCookieIsSecureAndBoundToItsHost(t *testing.T) {
 	require.Equal(t, "/usher/join", answer.Header().Get("Location"), "below the path of the public address")
 }
 
-func TestALinkThatLeadsNowhereIsToldAtOnceAndTellsNothing(t *testing.T) {
+func TestV102ALinkThatLeadsNowhereIsToldAtOnceAndTellsNothing(t *testing.T) {
 	_, b := setup(t)
 	forged, mangled := b.get("/i/"+strings.Replace(token, "A", "B", 1)), b.get("/i/..%00%2fscript%22")
 	require.Equal(t, http.StatusNotFound, forged.status)

@@ -57,7 +57,7 @@ func (p *Pages) ownView(r *http.Request, who Person, preview redeem.Preview) vie
 	if preview.Record.ID != "" {
 		v.Here += "/" + preview.Record.ID
 	}
-	v.Account, v.SignOut = plain(who.Email), p.base+p.SignIn.SignOutPath(p.SignIn.Path("/invitations"))
+	v.Account, v.SignOut = line(who.Email), p.base+p.SignIn.SignOutPath(p.SignIn.Path("/invitations"))
 	return v
 }
 

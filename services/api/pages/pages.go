@@ -64,7 +64,7 @@ type Options struct {
 	Clock     clock.Clock
 }
 
-// Pages serves /i/{token}, /join, /invitations, /unsubscribe/{token} and /assets/.
+// Pages serves /i/{token}, /join, /invitations, /unsubscribe/{token} and /assets/accent/.
 type Pages struct {
 	Options
 	mux    *http.ServeMux
@@ -92,7 +92,6 @@ func New(o Options) *Pages {
 	p.mux.HandleFunc("POST /invitations/{id}", p.answerOwn)
 	p.mux.HandleFunc("GET /unsubscribe/{token}", p.askUnsubscribe)
 	p.mux.HandleFunc("POST /unsubscribe/{token}", p.unsubscribe)
-	p.mux.HandleFunc("GET /assets/{name}", serveAsset)
 	p.mux.HandleFunc("GET /assets/accent/{file}", serveAccent)
 	return p
 }

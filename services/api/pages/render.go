@@ -2,29 +2,25 @@ package pages
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
-	"fmt"
 	"html/template"
 	"io/fs"
 	"net/http"
 	"path"
 	"strings"
-	"time"
+
+	"github.com/usherhq/usher/services/api/web"
 )
 
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-//go:embed assets
-var assetFiles embed.FS
-
 // templates has every page by its file's name: the frame with that page's title, heading and body in it.
 var templates = parse()
 
 func parse() map[string]*template.Template {
-	frame := template.Must(template.New("frame.html").ParseFS(templateFiles, "templates/frame.html", "templates/parts.html"))
+	frame := template.Must(template.New("frame.html").
+		Funcs(template.FuncMap{"icon": web.Icon, "asset": web.Asset}).ParseFS(templateFiles, "templates/frame.html", "templates/parts.html"))
 	pages := map[string]*template.Template{}
 	files, err := fs.Glob(templateFiles, "templates/*.html")
 	if err != nil {
@@ -55,18 +51,4 @@ func (p *Pages) render(w http.ResponseWriter, r *http.Request, status int, page 
 	w.Header().Set("Content-Language", v.Lang())
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // the reader has gone; there is nobody to tell
-}
-
-// serveAsset gives the stylesheet and the icon. They may be kept, but are asked after each time, so that two releases
-// behind one address never mix.
-func serveAsset(w http.ResponseWriter, r *http.Request) {
-	content, err := assetFiles.ReadFile("assets/" + r.PathValue("name"))
-	if err != nil {
-		http.NotFound(w, r)
-		return
-	}
-	sum := sha256.Sum256(content)
-	w.Header().Set("Cache-Control", "no-cache")
-	w.Header().Set("ETag", fmt.Sprintf("%q", hex.EncodeToString(sum[:8])))
-	http.ServeContent(w, r, r.PathValue("name"), time.Time{}, bytes.NewReader(content))
 }

@@ -44,7 +44,7 @@ const token = "AQECAYkKXayWd0u8zrMCCZqAV90qHH_jSauU5amYHqlzZp-FbZSJ1_kNUg"
 // invited is an open invitation of a new person.
 func invited(change ...func(*redeem.Preview)) *redeem.Preview {
 	p := &redeem.Preview{
-		Organization: roster.Organization{ID: "acme", Name: "Acme Rockets"}, Email: "n•••@example.org", Invitee: redeem.New,
+		Organization: roster.Organization{ID: "acme", Name: "Acme Rockets", Policy: roster.Policy{RedirectHosts: []string{"app.example.org"}}}, Email: "n•••@example.org", Invitee: redeem.New,
 		Record: invitation.Record{
 			ID: eventstest.Invitation, Organization: "acme", Deadline: eventstest.Deadline,
 			Request: &events.InvitationRequested{

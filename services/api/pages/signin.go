@@ -59,6 +59,6 @@ func (p *Pages) askSignIn(w http.ResponseWriter, token string, v *view) {
 func (p *Pages) wrongAccount(w http.ResponseWriter, r *http.Request, token string, v view) {
 	who, _ := p.person(r)
 	p.cookie.put(w, token, openFor)
-	v.Account, v.SignOut = plain(who.Email), p.base+p.SignIn.SignOutPath(p.SignIn.Path("/join"))
+	v.Account, v.SignOut = line(who.Email), p.base+p.SignIn.SignOutPath(p.SignIn.Path("/join"))
 	p.render(w, r, http.StatusForbidden, "wrong", v)
 }

@@ -95,6 +95,15 @@ func TestV023TheWrongAccountSeesBothAddressesAndAWayToSwitch(t *testing.T) {
 	}
 }
 
+func TestAnAddressIsShownWhole(t *testing.T) {
+	d, g, b := guarded(t)
+	g.person = &pages.Person{Email: "mallory@" + strings.Repeat("long.", 30) + "example"}
+	d.links[token].Email = "n•••@" + strings.Repeat("long.", 30) + "example.org"
+	p := b.get("/i/" + token)
+	require.Contains(t, p.says(), g.person.Email)
+	require.Contains(t, p.says(), d.links[token].Email)
+}
+
 func TestWhatBecameOfAnInvitationIsNotToldToTheWrongAccount(t *testing.T) {
 	d, g, b := guarded(t)
 	d.links[token].Record.Outcome = invitation.Accepted

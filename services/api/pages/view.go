@@ -138,9 +138,9 @@ func (p *Pages) view(r *http.Request, preview redeem.Preview, preferences ...str
 	v := view{
 		Localizer: speak(r, append(preferences, q.Locale, org.Locale)...), Here: p.base + "/join",
 		Organization: plain(org.Name), Inviter: plain(q.InviterName), Contact: plain(org.Contact),
-		Accent: accentOf(org.Branding.Accent), Email: plain(preview.Email), Invitee: preview.Invitee, Name: q.Name,
+		Accent: accentOf(org.Branding.Accent), Email: line(preview.Email), Invitee: preview.Invitee, Name: q.Name,
 		Deadline: preview.Record.Deadline.UTC(), Ended: preview.Record.EndedAt.UTC(), Asked: preview.Record.RenewalAskedAt.UTC(),
-		Continue: follow(q.RedirectURL),
+		Continue: follow(preview.Continue()),
 	}
 	if org.Branding.Logo != "" {
 		v.Logo = p.base + "/logos/" + url.PathEscape(org.ID) + "/" + url.PathEscape(org.Branding.Logo)
@@ -160,20 +160,24 @@ func (v view) role(role string) string {
 // maxShown is how many characters of a name stand on a page: enough for names, too few for a letter of somebody else's.
 const maxShown = 80
 
-// plain makes a name one line of visible text: no control or formatting characters that could turn the text around
-// them, no run of spaces that could push it out of sight.
+// plain makes a name one line of visible text that is no letter.
 func plain(s string) string {
+	if s = line(s); utf8.RuneCountInString(s) > maxShown {
+		s = strings.TrimSpace(string([]rune(s)[:maxShown-1])) + "…"
+	}
+	return s
+}
+
+// line makes a text one line of visible characters: no control or formatting characters that could turn the text around
+// them, no run of spaces that could push it out of sight. Addresses are shown whole: part of one may be another's.
+func line(s string) string {
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " ")
-	s = strings.Map(func(r rune) rune {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
 			return -1
 		}
 		return r
 	}, s)
-	if utf8.RuneCountInString(s) > maxShown {
-		s = strings.TrimSpace(string([]rune(s)[:maxShown-1])) + "…"
-	}
-	return s
 }
 
 // left says how long an invitation stays open, in its largest whole unit. A twelfth of a unit counts as nothing, so that
@@ -190,11 +194,10 @@ func (v view) left(d time.Duration) string {
 	return v.Text("pages.join.moment")
 }
 
-// follow is where the invitation leads afterwards. Admission has checked the address against the organization's list;
-// what is no web address is not linked here either.
+// follow is where the invitation leads afterwards.
 func follow(address string) target {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+	if err != nil || u.Host == "" {
 		return target{}
 	}
 	return target{URL: u.String(), Host: u.Hostname()}

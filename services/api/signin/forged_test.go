@@ -19,7 +19,6 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/require"
 
-	"github.com/usherhq/usher/pkg/redisdb"
 	"github.com/usherhq/usher/pkg/redistest"
 	"github.com/usherhq/usher/services/api/signin"
 )
@@ -182,7 +181,7 @@ func TestForgedTokensSignNobodyIn_V025_V125(t *testing.T) {
 			}
 		},
 		"the public key as a secret": func(l *liar) {
-			l.sign = func(l *liar, c map[string]any) string {
+			l.sign = func(_ *liar, c map[string]any) string {
 				return signed(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(strings.Repeat("usher", 10))}, c)
 			}
 		},
@@ -231,16 +230,16 @@ func TestARefusedCodeAsksToSignInAgainAndAFailingIssuerIsNotNow(t *testing.T) {
 func TestAnUnreadableSessionIsNobodys(t *testing.T) {
 	l := newLiar(t)
 	v := usher(t, l)
-	var db *redisdb.DB = redistest.Embedded(t)
+	db := redistest.Embedded(t)
 	require.NoError(t, db.Sessions().CommitCtx(context.Background(), "x", []byte("garbage"), time.Now().Add(time.Hour)))
 	s := signin.New(signin.Options{Issuer: l.URL, PublicURL: "http://localhost", Store: db.Sessions(), Logger: slog.New(slog.DiscardHandler), Clock: time.Now})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/who", nil)
 	r.AddCookie(&http.Cookie{Name: "usher-session", Value: "x"})
 	w := httptest.NewRecorder()
 	s.Sessions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, in := s.Person(r)
-		require.False(t, in)
-		w.WriteHeader(http.StatusTeapot)
+		if _, in := s.Person(r); !in {
+			w.WriteHeader(http.StatusTeapot)
+		}
 	})).ServeHTTP(w, r)
 	require.Equal(t, http.StatusTeapot, w.Code)
 	require.Empty(t, v.who(t))

@@ -191,13 +191,20 @@ func TestEveryRouteRefusesBadBodiesPrecisely(t *testing.T) {
 			}
 			what := op.method + " " + op.path + ": " + name
 			p := clientError(t, u.API().Do(t, op.method, op.at(o, invitation.ID, owner.Person), body), what)
-			require.Contains(t, []string{"malformed", "invalid", "too-large", "not-found"}, p.Code(), what)
+			codes := []string{"malformed", "invalid", "too-large", "not-found"}
+			if strings.HasSuffix(op.path, "/imports") { // takes CSV
+				codes = append(codes, "media-type")
+			}
+			require.Contains(t, codes, p.Code(), what)
 			require.Less(t, len(p.Detail), 1000, "%s: the refusal repeats the body", what)
 			if p.Code() == "invalid" {
 				require.NotEmpty(t, p.Errors, "%s: no field is named", what)
 			}
 		}
 		fits := `{"email":"a@example.org","role":"member","token":"x","name":"N","invitations":[{"organization":"` + o.ID + `","email":"a@example.org","role":"member"}]}`
+		if strings.HasSuffix(op.path, "/imports") {
+			continue
+		}
 		for _, contentType := range []string{"text/plain", "application/xml", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "application/cbor", ";;;", "application/json; charset=utf-16"} {
 			a := u.API().Do(t, op.method, op.at(o, invitation.ID, owner.Person), harness.Raw(fits), "Content-Type", contentType)
 			require.Equal(t, "media-type", clientError(t, a, op.method+" "+op.path+" as "+contentType).Code())

@@ -183,9 +183,13 @@ func whatBecomesOfANoticeIsNotTheInvitees(t *testing.T, d *harness.Deployment) {
 	d.Invitee(t).Open(mail.Link(t)).Decline()
 	noticed(t, o, invitation)
 	notice := d.Mailgun.To(t, o.Owner)[0]
+	require.Equal(t, http.StatusOK, d.Mailgun.Report(t, map[string]any{"mail": mail.Number, "kind": "bounced"}))
+	d.Bus(t).Idle(t, "INVITATIONS", "mailer-notices")
+	require.Equal(t, []string{"requested", "sent", "outcome.declined", "noticed", "delivery.bounced"}, d.Bus(t).Facts(t, o.ID, invitation.ID),
+		"that a mail came back was told after the answer to it")
 	require.Equal(t, http.StatusOK, d.Mailgun.Report(t, map[string]any{"mail": notice.Number, "kind": "delivered"}))
 	require.Equal(t, http.StatusOK, d.Mailgun.Report(t, map[string]any{"mail": notice.Number, "kind": "bounced"}))
-	require.Equal(t, []string{"requested", "sent", "outcome.declined", "noticed"}, d.Bus(t).Facts(t, o.ID, invitation.ID))
+	require.Len(t, d.Bus(t).Facts(t, o.ID, invitation.ID), 5, "what became of a notice was told of the invitation")
 	owner, _ := o.Member(t, o.Owner)
 	require.Len(t, d.Bus(t).Stored(t, "KV_suppressions", "$KV.suppressions."+owner.Person), 1)
 	another, mail := o.Invited(t, "member")

@@ -50,6 +50,7 @@ func TestReadingALinkChangesNothing(t *testing.T) {
 	o.Accept(t, invitation, mail)
 }
 
+// V035, V049: neither page nor look-up gives the secret back, or the whole address.
 func TestTheLinksPagesGiveNothingAway(t *testing.T) {
 	t.Parallel()
 	u := common(t)
@@ -75,6 +76,7 @@ func TestTheLinksPagesGiveNothingAway(t *testing.T) {
 	require.NotContains(t, string(lookup.Body), mail.To, "the whole address is shown to whoever holds the link")
 }
 
+// V030, V034, V048: which invitation is answered, and what it grants, is in the link alone.
 func TestOnlyOurOwnFormDecides(t *testing.T) {
 	t.Parallel()
 	u := common(t)
@@ -256,16 +258,16 @@ func TestAForgedLinkLeadsNowhere(t *testing.T) {
 
 func TestADeadlineHoldsToTheInstant(t *testing.T) {
 	t.Parallel()
-	c := withClock(t)
+	c := harness.WithClock(t)
 	o, bus := c.Organization(t), c.Bus(t)
 	first, mail := o.Invited(t, "member", "expires_in", "5m")
 	require.InDelta(t, 5*time.Minute, time.Until(first.ExpiresAt), float64(20*time.Second))
 	second, late := o.Invited(t, "member", "expires_in", "5m")
 
-	c.set(first.ExpiresAt.Add(-3 * time.Second))
+	c.Set(first.ExpiresAt.Add(-3 * time.Second))
 	o.Accept(t, first, mail)
 
-	c.set(second.ExpiresAt.Add(time.Millisecond))
+	c.Set(second.ExpiresAt.Add(time.Millisecond))
 	leads(t, c.System, late.Link(t), http.StatusGone, "expired", "expired")
 	shown := c.Show(t, second.ID)
 	require.Equal(t, "expired", shown.Status, "nothing was announced yet, and it is expired all the same")
@@ -291,12 +293,12 @@ func TestADeadlineHoldsToTheInstant(t *testing.T) {
 
 func TestAnExpiredInvitationBlocksNoNewOneAndIsResentAsANewOne(t *testing.T) {
 	t.Parallel()
-	c := withClock(t)
+	c := harness.WithClock(t)
 	o := c.Organization(t)
 	admin := o.Join(t, "admin")
 	first, mail := o.Invited(t, "member", "expires_in", "10m", "name", "Nell", "metadata", map[string]string{"team": "blue"})
 	second, _ := o.Invited(t, "viewer", "expires_in", "10m")
-	c.pass(11 * time.Minute)
+	c.Pass(11 * time.Minute)
 
 	again := o.Invite(t, second.Email, "member")
 	require.NotEqual(t, second.ID, again.ID)
@@ -310,7 +312,7 @@ func TestAnExpiredInvitationBlocksNoNewOneAndIsResentAsANewOne(t *testing.T) {
 	require.Equal(t, first.ID, fresh.Replaces)
 	require.Equal(t, admin.Email, fresh.Inviter)
 	require.Equal(t, []string{first.Email, "Nell", "member", "blue"}, []string{fresh.Email, fresh.Name, fresh.Role, fresh.Metadata["team"]})
-	require.InDelta(t, 10*time.Minute, fresh.ExpiresAt.Sub(c.now()), float64(20*time.Second))
+	require.InDelta(t, 10*time.Minute, fresh.ExpiresAt.Sub(c.Now()), float64(20*time.Second))
 	newer := c.Mails.Next(t, first.Email, 1)
 	leads(t, c.System, mail.Link(t), http.StatusGone, "expired", "expired")
 	o.Accept(t, fresh, newer)
@@ -318,10 +320,10 @@ func TestAnExpiredInvitationBlocksNoNewOneAndIsResentAsANewOne(t *testing.T) {
 
 func TestAResendMailsTheSameLinkAndMovesTheDeadline(t *testing.T) {
 	t.Parallel()
-	c := withClock(t)
+	c := harness.WithClock(t)
 	o := c.Organization(t)
 	invitation, mail := o.Invited(t, "member", "expires_in", "10m")
-	c.pass(8 * time.Minute)
+	c.Pass(8 * time.Minute)
 	after := harness.Read[harness.Invitation](t, c.API().Post(t, "/v1/invitations/"+invitation.ID+"/resend", nil), http.StatusAccepted)
 	require.Equal(t, invitation.ID, after.ID)
 	require.WithinDuration(t, invitation.ExpiresAt.Add(8*time.Minute), after.ExpiresAt, 20*time.Second)
@@ -330,13 +332,13 @@ func TestAResendMailsTheSameLinkAndMovesTheDeadline(t *testing.T) {
 	o.Await(t, invitation.ID, "sent again", delivered("sent"))
 	require.Equal(t, []string{"requested", "sent", "resend", "sent"}, c.Bus(t).Facts(t, o.ID, invitation.ID))
 
-	c.set(invitation.ExpiresAt.Add(time.Minute)) // the old deadline is over, the new one is not
+	c.Set(invitation.ExpiresAt.Add(time.Minute)) // the old deadline is over, the new one is not
 	o.Accept(t, invitation, mail)
 }
 
 func TestAReminderIsMailedOnceAndOnlyWhileTheInvitationIsOpen(t *testing.T) {
 	t.Parallel()
-	c := withClock(t)
+	c := harness.WithClock(t)
 	o, bus := c.Organization(t, map[string]any{"reminder_after": []string{"24h", "48h"}}), c.Bus(t)
 	invitation, mail := o.Invited(t, "member")
 	ended, _ := o.Invited(t, "member")
@@ -346,7 +348,7 @@ func TestAReminderIsMailedOnceAndOnlyWhileTheInvitationIsOpen(t *testing.T) {
 	due := func(id string, n string) {
 		bus.Request(t, "invitations."+o.ID+"."+id+".due.reminder", []byte(`{"invitation":"`+id+`","number":`+n+`}`))
 	}
-	c.pass(24 * time.Hour)
+	c.Pass(24 * time.Hour)
 	due(ended.ID, "1")
 	due(invitation.ID, "1")
 	reminder := c.Mails.Next(t, invitation.Email, 1)
@@ -358,7 +360,7 @@ func TestAReminderIsMailedOnceAndOnlyWhileTheInvitationIsOpen(t *testing.T) {
 	timers := bus.Stored(t, "INVITATIONS", "invitations."+o.ID+"."+invitation.ID+".timer.reminder")
 	require.EqualValues(t, 2, timers[len(timers)-1].Fields(t)["number"], "the next reminder has no timer")
 
-	c.pass(24 * time.Hour)
+	c.Pass(24 * time.Hour)
 	due(invitation.ID, "2")
 	last := c.Mails.Next(t, invitation.Email, 2)
 	o.Accept(t, invitation, last)

@@ -107,6 +107,7 @@ func TestARenewalIsJudgedByWhatTheInviterMayDoNow(t *testing.T) {
 	require.NotContains(t, c.Bus(t).Facts(t, o.ID, invitation.ID), "renewal")
 }
 
+// V092, V093: a page that makes mails go out does so only so often, whoever presses its button.
 func TestOneOrganizationsInviteesAskOnlySoOftenAnHour(t *testing.T) {
 	t.Parallel()
 	c := withClock(t)

@@ -75,6 +75,15 @@
     form.querySelector("button[value=paste]").click();
   });
 
+  // A list that somebody is reading, ticking or writing above keeps its rows where they are; only their states change.
+  document.addEventListener("htmx:config:request", (event) => {
+    const { sourceElement: list, request } = event.detail.ctx;
+    if (list?.id !== "list" || !list.dataset.top) return;
+    if (scrollY > 120 || sheet()?.open || list.querySelector("input[name=id]:checked")) {
+      request.action += (request.action.includes("?") ? "&" : "?") + "pin=" + encodeURIComponent(list.dataset.top);
+    }
+  });
+
   // A new row is where typing goes on.
   let added = false;
   document.addEventListener("click", (event) => { added = Boolean(event.target.closest("button[value=add]")); }, true);

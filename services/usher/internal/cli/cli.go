@@ -53,7 +53,7 @@ func Execute(ctx context.Context, args []string, streams Streams) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "invite", Title: "Invite (over the API):"}, &cobra.Group{ID: "operate", Title: "Operate (on the broker and Redis):"})
 	add(root, "run", upCommand(streams), healthCommand(streams), fakeMailgunCommand(streams), settingsCommand(streams))
-	add(root, "invite", inviteCommand(streams), listCommand(streams), showCommand(streams), revokeCommand(streams), resendCommand(streams), orgCommand(streams))
+	add(root, "invite", inviteCommand(streams), importCommand(streams), listCommand(streams), showCommand(streams), revokeCommand(streams), resendCommand(streams), orgCommand(streams))
 	add(root, "operate", watchCommand(streams), rebuildCommand(streams), deadCommand(streams), keysCommand(streams))
 	if err := root.ExecuteContext(ctx); err != nil {
 		_, _ = fmt.Fprintf(streams.Err, "usher: %v\n", err)

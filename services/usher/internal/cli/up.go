@@ -121,6 +121,7 @@ func serve(ctx context.Context, p *platform.Platform, options platform.Options, 
 	if err != nil {
 		return err
 	}
+	front.ShowLetters(letters{mails})
 	if p.Settings.Development() {
 		if err := seedDemo(ctx, p); err != nil {
 			return err
@@ -154,6 +155,9 @@ func greet(out io.Writer, p *platform.Platform, options platform.Options, url st
 		say("  Console     %s/console", url)
 	}
 	say("  API         %s          docs: %s/docs/", url, url)
+	if s.Development() || s.OIDCIssuer != "" {
+		say("  Console     %s/console", url)
+	}
 	if !s.Mailgun() {
 		say("  Outbox      %s/outbox   (no mail leaves this machine: MAILGUN_* are not set)", url)
 	}

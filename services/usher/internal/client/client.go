@@ -70,10 +70,27 @@ func (c *Client) Call(ctx context.Context, method, path string, header http.Head
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
+	return c.send(c.http, request, out)
+}
+
+// Upload streams a file, however long that takes, and otherwise does as Call.
+func (c *Client) Upload(ctx context.Context, path string, header http.Header, kind string, file io.Reader, out any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, file)
+	if err != nil {
+		return fmt.Errorf("request: %w", err)
+	}
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	request.Header.Set("Content-Type", kind)
+	return c.send(&http.Client{}, request, out)
+}
+
+func (c *Client) send(through *http.Client, request *http.Request, out any) error {
 	if c.key != "" {
 		request.Header.Set("Authorization", "Bearer "+c.key)
 	}
-	answer, err := c.http.Do(request)
+	answer, err := through.Do(request)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}

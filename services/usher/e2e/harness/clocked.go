@@ -1,8 +1,9 @@
-package e2e
+package harness
 
 import (
 	"context"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,40 +19,42 @@ import (
 	"github.com/usherhq/usher/services/api"
 	"github.com/usherhq/usher/services/mailer"
 	"github.com/usherhq/usher/services/mailer/outbox"
-	"github.com/usherhq/usher/services/usher/e2e/harness"
 )
 
-// clocked is the whole pipeline in this process, the way "usher up" wires it, so that its clock can be set: no deadline is
+// Clocked is the whole pipeline in this process, the way "usher up" wires it, so that its clock can be set: no deadline is
 // nearer than five minutes. The broker keeps its own time, as any broker does.
-type clocked struct {
-	*harness.System
+type Clocked struct {
+	*System
 	ahead atomic.Int64 // how far the clock is ahead, nanoseconds
 }
 
-// now is the clock of everything in it.
-func (c *clocked) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+// Now is the clock of everything in it.
+func (c *Clocked) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
-// pass sets the clock ahead.
-func (c *clocked) pass(d time.Duration) { c.ahead.Add(int64(d)) }
+// Pass sets the clock ahead.
+func (c *Clocked) Pass(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// set puts the clock to an instant; it goes on from there.
-func (c *clocked) set(at time.Time) { c.ahead.Store(int64(time.Until(at))) }
+// Set puts the clock to an instant; it goes on from there.
+func (c *Clocked) Set(at time.Time) { c.ahead.Store(int64(time.Until(at))) }
 
-func withClock(t *testing.T) *clocked {
+// WithClock starts one that ends with the test. Links in its mails lead to where it listens.
+func WithClock(t testing.TB) *Clocked {
 	t.Helper()
-	c, broker := &clocked{}, brokertest.Run(t)
+	c, broker := &Clocked{}, brokertest.Run(t)
+	addr, err := freeAddr()
+	require.NoError(t, err)
 	s, err := settings.Load(settings.All, []string{
-		"USHER_HTTP_ADDR=127.0.0.1:0", "USHER_PUBLIC_URL=http://invite.example.com", "USHER_LINK_KEYS=" + linkKeys(t), "USHER_LOG_LEVEL=ERROR",
-		"USHER_BOOTSTRAP_API_KEY=" + harness.Secret(t, "keys", "generate"),
+		"USHER_HTTP_ADDR=" + addr, "USHER_PUBLIC_URL=http://" + addr, "USHER_LINK_KEYS=" + Secret(t, "keys", "link"), "USHER_LOG_LEVEL=ERROR",
+		"USHER_BOOTSTRAP_API_KEY=" + Secret(t, "keys", "generate"),
 	})
 	require.NoError(t, err)
 	redis, err := redisdb.InProcess()
 	require.NoError(t, err)
 	t.Cleanup(redis.Close)
-	p, err := platform.Open(t.Context(), s, platform.Options{Name: "e2e", Logs: os.Stderr, Broker: broker, Redis: redis, Clock: c.now})
+	p, err := platform.Open(t.Context(), s, platform.Options{Name: "e2e", Logs: os.Stderr, Broker: broker, Redis: redis, Clock: c.Now})
 	require.NoError(t, err)
 
-	box := outbox.New(0, c.now)
+	box := outbox.New(0, c.Now)
 	mails, err := mailer.New(p, box)
 	require.NoError(t, err)
 	joining, err := acceptance.New(p)
@@ -71,8 +74,8 @@ func withClock(t *testing.T) *clocked {
 	for _, ready := range []<-chan struct{}{front.Running(), mails.Running(), joining.Running()} {
 		<-ready
 	}
-	c.System = &harness.System{
-		URL: front.URL(), PublicURL: s.PublicURL, NATSURL: broker.URL, Key: s.BootstrapKey, Mails: harness.Outbox(front.URL()),
+	c.System = &System{
+		URL: front.URL(), PublicURL: strings.TrimRight(s.PublicURL, "/"), NATSURL: broker.URL, Key: s.BootstrapKey, Mails: Outbox(front.URL()),
 	}
 	return c
 }
