@@ -14,14 +14,14 @@ import (
 	"github.com/usherhq/usher/services/api/web"
 )
 
-func get(t *testing.T, method, path string, header ...string) *http.Response {
+func get(t *testing.T, method, path string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
 	web.Handler().ServeHTTP(w, r)
-	return w.Result()
+	return w
 }
 
 func TestFilesAreKeptForGoodUnderTheNameOfTheirContent(t *testing.T) {
@@ -29,10 +29,10 @@ func TestFilesAreKeptForGoodUnderTheNameOfTheirContent(t *testing.T) {
 		path := web.Asset(name)
 		require.Regexp(t, `^/static/[a-z.-]+\.[0-9a-f]{16}\.[a-z]+$`, path)
 		plain, packed := get(t, http.MethodGet, path), get(t, http.MethodGet, path, "Accept-Encoding", "br, gzip")
-		require.Equal(t, http.StatusOK, plain.StatusCode)
-		require.Contains(t, plain.Header.Get("Content-Type"), kind)
-		require.Equal(t, "public, max-age=31536000, immutable", plain.Header.Get("Cache-Control"))
-		require.Equal(t, "nosniff", plain.Header.Get("X-Content-Type-Options"))
+		require.Equal(t, http.StatusOK, plain.Code)
+		require.Contains(t, plain.Header().Get("Content-Type"), kind)
+		require.Equal(t, "public, max-age=31536000, immutable", plain.Header().Get("Cache-Control"))
+		require.Equal(t, "nosniff", plain.Header().Get("X-Content-Type-Options"))
 		want, err := io.ReadAll(plain.Body)
 		require.NoError(t, err)
 		require.NotEmpty(t, want)
@@ -41,11 +41,11 @@ func TestFilesAreKeptForGoodUnderTheNameOfTheirContent(t *testing.T) {
 		got, err := io.ReadAll(unpacked)
 		require.NoError(t, err)
 		require.Equal(t, want, got, name)
-		require.Equal(t, http.StatusOK, get(t, http.MethodHead, path).StatusCode)
-		require.Equal(t, http.StatusMethodNotAllowed, get(t, http.MethodPost, path).StatusCode)
+		require.Equal(t, http.StatusOK, get(t, http.MethodHead, path).Code)
+		require.Equal(t, http.StatusMethodNotAllowed, get(t, http.MethodPost, path).Code)
 	}
 	for _, path := range []string{"/static/", "/static/usher.css", "/static/../web.go", "/static/usher.0000000000000000.css"} {
-		require.Equal(t, http.StatusNotFound, get(t, http.MethodGet, path).StatusCode, path)
+		require.Equal(t, http.StatusNotFound, get(t, http.MethodGet, path).Code, path)
 	}
 }
 
