@@ -124,6 +124,10 @@ func TestATestGoesToTheOwnerAlone(t *testing.T) {
 		require.NotEqual(t, "List-Unsubscribe", h.Name)
 	}
 
+	p, err = proofs.Ask(t.Context(), x.Conn, x.wanted(true))
+	require.NoError(t, err)
+	require.Equal(t, "[Test] Olivia holt Sie zu Not saved", p.Subject, "it is marked once, however often it is sent")
+
 	require.NoError(t, x.Preferences.Put(t.Context(), x.person("owner"), preferences.Preferences{Locale: "ja"}))
 	w := x.wanted(true)
 	w.Organization.Locale = ""
