@@ -28,6 +28,8 @@ type settingsPage struct {
 	Problem *trouble
 	// Differs tells of settings that somebody else changed since the form was opened.
 	Differs []difference
+	// Typed is true where the form shows what is not saved.
+	Typed bool
 	// Note is what was done while other things in the form still wait to be saved.
 	Note string
 }
@@ -92,7 +94,7 @@ func (c *Console) saveSettings(w http.ResponseWriter, r *http.Request, v visit) 
 	if err := readForm(r); err != nil {
 		return err
 	}
-	p := &settingsPage{Form: typedSettings(r, v)}
+	p := &settingsPage{Form: typedSettings(r, v), Typed: true}
 	var err error
 	switch r.PostFormValue("do") {
 	case "upload":
@@ -230,7 +232,7 @@ type previewPage struct {
 
 // previewPolicy is that of a mail that is shown: it may run nothing and go nowhere, has styles of its own, and shows
 // pictures of this host and of the one that mails name.
-const previewPolicy = "default-src 'none'; style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox; img-src 'self' "
+const previewPolicy = "default-src 'none'; frame-src 'self' about:; style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox; img-src 'self' "
 
 // preview shows the mail as the form would make it. It is a page of its own, for a frame: htmx would put it into the
 // console's page, whose policy forbids the styles that mails need.

@@ -108,32 +108,31 @@
 
   // The preview follows what is typed. Each is drawn in a new frame, so that going back leads through none of them, and takes
   // the place of the one before it once it is there.
+  const drawer = () => document.querySelector("button[formtarget^=preview]");
+  let drawn = 0;
+  function draw() {
+    for (const late of document.querySelectorAll("iframe.late")) late.remove();
+    const now = document.getElementById("preview");
+    const fresh = now.cloneNode();
+    fresh.removeAttribute("src");
+    fresh.removeAttribute("id");
+    fresh.classList.add("late");
+    fresh.name = drawer().formTarget = "preview-" + ++drawn;
+    now.after(fresh);
+    fresh.addEventListener("load", () => {
+      now.remove();
+      fresh.id = "preview";
+      fresh.classList.remove("late");
+    }, { once: true });
+    drawer().form.requestSubmit(drawer());
+  }
   let drawing;
   document.addEventListener("input", (event) => {
-    const form = event.target.form;
-    const button = document.querySelector("button[formtarget=preview]");
-    const shown = document.getElementById("preview");
-    if (!button || !shown || form !== button.form || event.target.type === "file") return;
+    if (!drawer() || event.target.form !== drawer().form || event.target.type === "file") return;
     clearTimeout(drawing);
-    drawing = setTimeout(() => {
-      for (const late of document.querySelectorAll("iframe.late")) late.remove();
-      const now = document.getElementById("preview");
-      const fresh = now.cloneNode();
-      fresh.removeAttribute("src");
-      fresh.removeAttribute("id");
-      fresh.hidden = true;
-      fresh.className += " late";
-      now.name = "";
-      now.after(fresh);
-      fresh.addEventListener("load", () => {
-        now.remove();
-        fresh.id = "preview";
-        fresh.classList.remove("late");
-        fresh.hidden = false;
-      }, { once: true });
-      form.requestSubmit(button);
-    }, 400);
+    drawing = setTimeout(draw, 400);
   });
+  addEventListener("DOMContentLoaded", () => { if (drawer()?.form.hasAttribute("data-typed")) draw(); });
 
   // A colour can be chosen or typed.
   document.addEventListener("input", (event) => {
