@@ -401,7 +401,7 @@ func TestATestGoesToNobodyButWhoAsks(t *testing.T) {
 	require.Contains(t, got.text, `value="Typed"`)
 	wanted := f.lastWanted(t)
 	require.True(t, wanted.Send)
-	require.Equal(t, f.person("owner"), wanted.Person)
+	require.Equal(t, wanted.Person, f.person("owner"))
 	asked, err := json.Marshal(wanted)
 	require.NoError(t, err)
 	require.NotContains(t, string(asked), "victim")

@@ -108,8 +108,9 @@ func normal(s string) string {
 // lifetimes are the choices of how long invitations stay open.
 func lifetimes(usual time.Duration, chosen string) []choice {
 	choices := []choice{{Value: "", Text: "The usual time (" + days(usual) + ")"}}
-	for _, n := range []time.Duration{1, 3, 7, 14, 30, 90} {
-		choices = append(choices, choice{Value: (n * 24 * time.Hour).String(), Text: days(n * 24 * time.Hour)})
+	for _, n := range []int{1, 3, 7, 14, 30, 90} {
+		ttl := time.Duration(n) * 24 * time.Hour
+		choices = append(choices, choice{Value: ttl.String(), Text: days(ttl)})
 	}
 	return chosenAmong(choices, chosen)
 }
