@@ -23,7 +23,7 @@ func TestContrastsAreThoseOfTheStandard(t *testing.T) {
 	require.InDelta(t, 1, colour.Contrast(colour.White, colour.White), 0.001)
 	grey, _ := colour.Parse("#767676") // the lightest grey that may be text on white
 	require.InDelta(t, 4.54, colour.Contrast(grey, colour.White), 0.005)
-	require.InDelta(t, colour.Contrast(grey, colour.White), colour.Contrast(colour.White, grey), 1e-9)
+	require.InDelta(t, colour.Contrast(grey, colour.White), colour.Contrast(colour.White, grey), 1e-12)
 }
 
 func TestTextOnAnyColourCanBeRead(t *testing.T) {

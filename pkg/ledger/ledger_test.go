@@ -419,3 +419,56 @@ func BenchmarkPublishConcurrently(b *testing.B) {
 		}
 	})
 }
+
+func TestABucketForgetsAFamilyOfKeysAndNoOther(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	bucket, err := l.Bucket(t.Context(), BucketImportPages)
+	require.NoError(t, err)
+	for _, key := range []string{"imp_a.0", "imp_a.1", "imp_ab.0", "imp_b.0"} {
+		_, err := bucket.Put(t.Context(), key, []byte("x"))
+		require.NoError(t, err)
+	}
+	require.NoError(t, bucket.Drop(t.Context(), "imp_a"))
+	for key, want := range map[string]error{"imp_a.0": ErrNotFound, "imp_a.1": ErrNotFound, "imp_ab.0": nil, "imp_b.0": nil} {
+		_, err := bucket.Get(t.Context(), key)
+		require.ErrorIs(t, err, want, key)
+	}
+	state, err := l.State(t.Context(), "KV_"+BucketImportPages)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, state.Messages, "nothing is left to tell of them")
+}
+
+func TestABucketThatForgetsTooSoonIsRefused(t *testing.T) {
+	b := brokertest.Run(t)
+	js, err := jetstream.New(b.Conn(t))
+	require.NoError(t, err)
+	_, err = js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: BucketImports, TTL: time.Hour})
+	require.NoError(t, err)
+	_, err = Open(t.Context(), b.Conn(t), Options{Durable: Durability{Declared: true}})
+	require.ErrorContains(t, err, "bucket imports exists with weaker settings (max age: is 1h0m0s, needs 720h0m0s)")
+}
+
+func TestABacklogCountsWhatAConsumerHasNotFinishedWith(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	n, err := l.Backlog(t.Context(), events.StreamInvitations, "nobody")
+	require.NoError(t, err)
+	require.Zero(t, n, "where nobody listens, nothing waits")
+	consumer, err := l.JetStream().CreateConsumer(t.Context(), events.StreamInvitations, jetstream.ConsumerConfig{Durable: "slow", AckPolicy: jetstream.AckExplicitPolicy})
+	require.NoError(t, err)
+	for range 3 {
+		id := events.NewInvitationID()
+		_, err := l.Publish(t.Context(), events.StreamInvitations, fact(t, events.InvitationSubject("acme", id, events.FactDeclined), id))
+		require.NoError(t, err)
+	}
+	backlog := func() uint64 {
+		n, err := l.Backlog(t.Context(), events.StreamInvitations, "slow")
+		require.NoError(t, err)
+		return n
+	}
+	require.EqualValues(t, 3, backlog())
+	m, err := consumer.Next()
+	require.NoError(t, err)
+	require.EqualValues(t, 3, backlog(), "what is being handled counts")
+	require.NoError(t, m.DoubleAck(t.Context()))
+	require.EqualValues(t, 2, backlog())
+}

@@ -212,7 +212,7 @@ func patience(w http.ResponseWriter) func() {
 
 func isCSV(contentType string) bool {
 	media, _, err := mime.ParseMediaType(contentType)
-	return err == nil && slices.Contains([]string{"text/csv", "text/plain", "text/tab-separated-values", "application/csv"}, media)
+	return err == nil && slices.Contains([]string{"text/csv", "text/tab-separated-values", "application/csv"}, media)
 }
 
 // importReport writes what became of every row, as a file.

@@ -63,22 +63,21 @@ func New(p *platform.Platform, provider Provider) (*Service, error) {
 	s := &Service{Platform: p, router: router, provider: provider, worker: uuid.NewString(), renderer: renderer}
 	s.outgoing = mail.NewBatching(provider, mail.BatchingOptions{Rate: p.Settings.MailRate, Clock: p.Clock})
 	s.measure()
-	subscribe := func(durable string, inFlight int, patience time.Duration, handle bus.Handler, facts ...string) {
-		filters := make([]string, len(facts))
-		for i, fact := range facts {
-			filters[i] = events.InvitationSubject(events.AnyOrganization, "*", fact)
+	subscribe := func(how bus.Subscription, durable string, handle bus.Handler, facts ...string) {
+		how.Stream, how.Durable, how.AckWait = events.StreamInvitations, durable, ackWait
+		for _, fact := range facts {
+			how.Filters = append(how.Filters, events.InvitationSubject(events.AnyOrganization, "*", fact))
 		}
-		router.Handle(durable, bus.Subscription{
-			Stream: events.StreamInvitations, Durable: durable, Filters: filters,
-			InFlight: inFlight, AckWait: ackWait, Confirm: true, Patience: patience,
-		}, handle)
+		router.Handle(durable, how, handle)
 	}
 	// A provider that is down for hours loses nobody's mail: the deadline is what ends trying.
-	subscribe(ledger.ConsumerMailer, inFlight, invitation.MaxTTL, s.requested, events.FactRequested)
-	subscribe("mailer-resend", inFlight, invitation.MaxTTL, s.resend, events.FactResend)
-	subscribe("mailer-reminder", inFlight, invitation.MaxTTL, s.reminderDue, events.FactReminderDue)
-	subscribe("mailer-notices", noticesInFlight, 2*noticeAge, s.happened,
-		events.FactAccepted, events.FactDeclined, events.FactBounced, events.FactRenewal)
+	mails := bus.Subscription{InFlight: inFlight, Patience: invitation.MaxTTL, Confirm: true}
+	subscribe(mails, ledger.ConsumerMailer, s.requested, events.FactRequested)
+	subscribe(mails, "mailer-resend", s.resend, events.FactResend)
+	subscribe(mails, "mailer-reminder", s.reminderDue, events.FactReminderDue)
+	// Of most things that happen to many invitations nobody is told, so the broker's word for each ack is not waited for.
+	notices := bus.Subscription{InFlight: noticesInFlight, Patience: 2 * noticeAge}
+	subscribe(notices, "mailer-notices", s.happened, events.FactAccepted, events.FactDeclined, events.FactBounced, events.FactRenewal)
 	return s, nil
 }
 

@@ -109,8 +109,8 @@ func normal(s string) string {
 func lifetimes(usual time.Duration, chosen string) []choice {
 	choices := []choice{{Value: "", Text: "The usual time (" + days(usual) + ")"}}
 	for _, n := range []int{1, 3, 7, 14, 30, 90} {
-		ttl := time.Duration(n) * 24 * time.Hour
-		choices = append(choices, choice{Value: ttl.String(), Text: days(ttl)})
+		long := time.Duration(n) * 24 * time.Hour
+		choices = append(choices, choice{Value: long.String(), Text: days(long)})
 	}
 	return chosenAmong(choices, chosen)
 }

@@ -48,13 +48,15 @@ type Engine struct {
 	known   map[string]Job
 	changed chan struct{}        // closed, and made anew, with every change of a job
 	turns   map[string]time.Time // organization to when it last had its turn in this process
+
+	failures map[string]int // of the page that is next, by job; for Run alone
 }
 
 // Open reads the jobs and keeps them current until ctx ends.
 func Open(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{
 		Options: o, self: events.NewEventID(), wake: make(chan struct{}, 1),
-		known: map[string]Job{}, changed: make(chan struct{}), turns: map[string]time.Time{},
+		known: map[string]Job{}, changed: make(chan struct{}), turns: map[string]time.Time{}, failures: map[string]int{},
 	}
 	var err error
 	if e.jobs, err = o.Ledger.Bucket(ctx, ledger.BucketImports); err != nil {
@@ -71,8 +73,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 
 // seen takes in an entry of the bucket.
 func (e *Engine) seen(entry ledger.Entry) {
-	job, err := Job{}, error(nil)
+	var job Job
 	if !entry.Deleted {
+		var err error
 		if job, err = decodeJob(entry); err != nil {
 			e.Logger.Error("a bulk job cannot be read", "error", err)
 			return

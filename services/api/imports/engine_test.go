@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -588,4 +589,67 @@ func TestWhatADeadProcessHalfDidIsKnown(t *testing.T) {
 			require.Equal(t, c.invited, reported)
 		})
 	}
+}
+
+// TestAnImportGoesNoFurtherThanMailsLeave is about the mails of single invitations, which would stand behind those of the
+// whole file.
+func TestAnImportGoesNoFurtherThanMailsLeave(t *testing.T) {
+	o := setup(t)
+	leave, following := make(chan struct{}), make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		following <- o.ledger.Follow(ctx, ledger.Following{
+			Stream: events.StreamInvitations, Durable: ledger.ConsumerMailer, Filters: []string{events.InvitationSubject("*", "*", events.FactRequested)},
+		}, func(context.Context, []ledger.Record) error { <-leave; return nil })
+	}()
+	let := sync.OnceFunc(func() { close(leave) })
+	t.Cleanup(func() {
+		let()
+		cancel()
+		require.NoError(t, <-following)
+	})
+	_, err := o.Admission.Admit(t.Context(), admission.Request{Source: "/test", InvitationRequested: events.InvitationRequested{
+		Organization: "acme", Email: "single@example.org", Role: "member", Inviter: "owner@acme.example.org"}})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		n, err := o.ledger.Backlog(t.Context(), events.StreamInvitations, ledger.ConsumerMailer)
+		return err == nil && n == 1
+	}, 10*time.Second, 5*time.Millisecond)
+
+	o.run(t)
+	job := o.take(t, people(400))
+	_, err = o.Start(t.Context(), o.owner(), job.ID)
+	require.NoError(t, err)
+	o.until(t, job.ID, func(j imports.Job) bool { return j.Invited >= 50 })
+	over := time.After(500 * time.Millisecond) // in which it would send many pages
+	for waiting := true; waiting; {
+		select {
+		case <-o.Changed():
+			now, err := o.Job(t.Context(), o.owner(), job.ID)
+			require.NoError(t, err)
+			require.LessOrEqual(t, now.Handled(), 100, "a page, and one more while as many may wait")
+		case <-over:
+			waiting = false
+		}
+	}
+	let()
+	require.Equal(t, 400, o.until(t, job.ID, ended).Invited)
+}
+
+// TestAJobThatCannotBeReadHoldsUpNobody has a page that nobody can read.
+func TestAJobThatCannotBeReadHoldsUpNobody(t *testing.T) {
+	o := setup(t)
+	o.run(t)
+	poison, good := o.take(t, people(10)), o.take(t, strings.ReplaceAll(people(10), "p", "q"))
+	pages, err := o.ledger.Bucket(t.Context(), ledger.BucketImportPages)
+	require.NoError(t, err)
+	_, err = pages.Put(t.Context(), poison.ID+".0", []byte("{"))
+	require.NoError(t, err)
+	for _, job := range []imports.Job{poison, good} {
+		_, err := o.Start(t.Context(), o.owner(), job.ID)
+		require.NoError(t, err)
+	}
+	require.Equal(t, 10, o.until(t, good.ID, ended).Invited)
+	stopped := o.until(t, poison.ID, func(j imports.Job) bool { return j.State == imports.Stopped })
+	require.Equal(t, "A page of it cannot be read; upload the file again.", stopped.Reason)
 }

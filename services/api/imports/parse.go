@@ -58,13 +58,13 @@ const (
 
 func init() {
 	for col, names := range map[column]string{
-		colEmail:        "email mail emailaddress mailaddress useremail invitee emailadresse mailadresse 이메일 이메일주소 メール メールアドレス correo correoelectrónico correoelectronico البريد البريدالإلكتروني",
+		colEmail:        "email mail emailaddress mailaddress useremail invitee emailadresse mailadresse 이메일 이메일주소 メール メールアドレス correo correoelectrónico البريد البريدالإلكتروني",
 		colRole:         "role rolle rol 역할 役割 ロール الدور",
 		colName:         "name fullname displayname vollständigername nombre nombrecompleto 이름 성명 名前 氏名 الاسم",
 		colFirstName:    "firstname givenname vorname nombredepila 名 الاسمالأول",
 		colLastName:     "lastname surname familyname nachname apellido apellidos 姓 اسمالعائلة",
 		colLocale:       "locale language lang sprache idioma 언어 言語 اللغة",
-		colOrganization: "organization organisation org organización organizacion 조직 組織 المنظمة",
+		colOrganization: "organization organisation org organización 조직 組織 المنظمة",
 		colExpiresIn:    "expiresin expires expiry expiration validfor ttl gültigkeit caducidad",
 		colNote:         "note personalnote message nachricht nota mensaje 메모 メッセージ ملاحظة",
 	} {
@@ -164,8 +164,8 @@ func (r *reader) separate() error {
 		return err
 	}
 	r.separator = ','
-	if text := strings.ToLower(string(bytes.TrimRight(first.text, "\n"))); len(text) == 5 && strings.HasPrefix(text, "sep=") && strings.Contains(",;\t", text[4:]) {
-		r.separator = text[4]
+	if named := strings.ToLower(string(bytes.TrimRight(first.text, "\n"))); named == "sep=," || named == "sep=;" || named == "sep=\t" {
+		r.separator = named[len(named)-1]
 	} else {
 		r.lines.putBack(first)
 		most := 0

@@ -268,47 +268,57 @@ func (in *intake) keep(ctx context.Context, rows []Row) error {
 // judge says of every row whether it may be invited. Of rows with the same address the first that may be counts, so that
 // a row waits for the judgement of those before it.
 func (in *intake) judge(ctx context.Context, rows []Row) error {
-	waiting := make([]int, 0, len(rows))
+	var waiting []int
 	for i := range rows {
 		if rows[i].Verdict == RowReady {
 			waiting = append(waiting, i)
 		}
 	}
 	for len(waiting) > 0 {
-		var requests []admission.Request
-		var now, later []int
-		var marks [][16]byte
-		for _, i := range waiting {
-			row := &rows[i]
-			mark := in.mark(*row)
-			if line, twice := in.seen[mark]; twice {
-				row.Verdict, row.Code, row.Detail = RowFaulty, CodeDuplicate, fmt.Sprintf("The same address stands on line %d.", line)
-				continue
-			}
-			if slices.Contains(marks, mark) {
-				later = append(later, i)
-				continue
-			}
-			request, err := in.request(ctx, *row)
-			if err != nil {
-				row.refuse(RowFaulty, err)
-				continue
-			}
-			requests, now, marks = append(requests, request), append(now, i), append(marks, mark)
+		var err error
+		if waiting, err = in.judgeFirst(ctx, rows, waiting); err != nil {
+			return err
 		}
-		for j, err := range in.Admission.CheckAll(ctx, requests) {
-			switch {
-			case err == nil:
-				in.seen[marks[j]] = rows[now[j]].Line
-			case problem.As(err).Code == problem.NotNow:
-				return err
-			default:
-				rows[now[j]].refuse(RowFaulty, err)
-			}
-		}
-		waiting = later
 	}
 	return nil
+}
+
+// judgeFirst judges the first row of each address, and gives those that must wait for it.
+func (in *intake) judgeFirst(ctx context.Context, rows []Row, places []int) (later []int, err error) {
+	var requests []admission.Request
+	var now []int
+	var marks [][16]byte
+	for _, i := range places {
+		row, mark := &rows[i], in.mark(rows[i])
+		if line, twice := in.seen[mark]; twice {
+			row.Verdict, row.Code, row.Detail = RowFaulty, CodeDuplicate, fmt.Sprintf("The same address stands on line %d.", line)
+			continue
+		}
+		if slices.Contains(marks, mark) {
+			later = append(later, i)
+			continue
+		}
+		request, err := in.request(ctx, *row)
+		if err != nil && problem.As(err).Code == problem.NotNow {
+			return nil, err
+		}
+		if err != nil {
+			row.refuse(RowFaulty, err)
+			continue
+		}
+		requests, now, marks = append(requests, request), append(now, i), append(marks, mark)
+	}
+	for j, err := range in.Admission.CheckAll(ctx, requests) {
+		switch {
+		case err == nil:
+			in.seen[marks[j]] = rows[now[j]].Line
+		case problem.As(err).Code == problem.NotNow:
+			return nil, err
+		default:
+			rows[now[j]].refuse(RowFaulty, err)
+		}
+	}
+	return later, nil
 }
 
 // mark stands for an address in an organization, in little memory.

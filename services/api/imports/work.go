@@ -2,6 +2,7 @@ package imports
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -29,6 +30,8 @@ const (
 	// long as ten publishes. "make bench" shows what single invitations notice (the scenario "import").
 	rowEvery    = 2 * time.Millisecond
 	longestRest = 100 * time.Millisecond
+	// maxFailures is how often in a row a page may fail, on a ledger that could be reached, before its job is stopped.
+	maxFailures = 10
 	// again is how soon to look again at what gives no sign.
 	again = 50 * time.Millisecond
 	// worstPause is the longest pause after errors.
@@ -176,11 +179,16 @@ func (e *Engine) handle(ctx context.Context, job Job) error {
 	var stop *stopped
 	switch {
 	case err == nil:
+		delete(e.failures, job.ID)
 		return e.finish(ctx, job, page)
 	case errors.As(err, &stop):
 		return e.stop(ctx, job, stop.reason)
 	}
-	_, releasing := e.change(ctx, job.ID, func(j *Job) error { return e.release(j) })
+	if e.failures[job.ID]++; e.failures[job.ID] >= maxFailures {
+		delete(e.failures, job.ID)
+		return errors.Join(err, e.stop(ctx, job, "It failed again and again, and others wait; resume it to try once more."))
+	}
+	_, releasing := e.change(ctx, job.ID, e.release)
 	return errors.Join(err, ignore(releasing, errTaken))
 }
 
@@ -207,6 +215,9 @@ func (e *Engine) pageToSend(ctx context.Context, job Job) (Page, error) {
 	page, err := e.Page(ctx, job, job.Next)
 	if problem.Is(err, problem.NotFound) {
 		return page, &stopped{"The rows are not kept any more; upload the file again."}
+	}
+	if broken := (*json.SyntaxError)(nil); errors.As(err, &broken) {
+		return page, &stopped{"A page of it cannot be read; upload the file again."}
 	}
 	return page, err
 }

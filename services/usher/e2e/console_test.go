@@ -126,6 +126,13 @@ func TestAnInvitationIsOnItsOwnOrganizationsPagesAlone_V030(t *testing.T) {
 	other := o.System.Organization(t)
 	theirs := other.Invite(t, harness.Address("theirs"), "member")
 	p := common(t).SignedIn(t, o.Owner)
+	both := invitedToo(t, other, o.adminEmail) // manages both, and still finds each invitation at its own place alone
+	for _, act := range []string{"resend", "revoke", "address"} {
+		a := both.Once(http.MethodPost, o.at("/invitations/"+theirs.ID+"/"+act), url.Values{"email": {"x@example.org"}})
+		require.Equal(t, http.StatusNotFound, a.Status, act)
+	}
+	require.Equal(t, http.StatusNotFound, both.Once(http.MethodGet, o.at("/invitations/"+theirs.ID), nil).Status)
+	require.Equal(t, http.StatusOK, both.Once(http.MethodGet, "/console/"+other.ID+"/invitations/"+theirs.ID, nil).Status)
 	for _, rest := range []string{"", "/revoke"} {
 		require.Equal(t, http.StatusNotFound, p.Once(http.MethodGet, o.at("/invitations/"+theirs.ID+rest), nil).Status, rest)
 	}
@@ -139,6 +146,14 @@ func TestAnInvitationIsOnItsOwnOrganizationsPagesAlone_V030(t *testing.T) {
 	rows.Set("organization", other.ID)
 	require.Contains(t, p.Post(o.at("/invite"), rows).Text(), "You may not invite to this organization")
 	require.Equal(t, "pending", other.Show(t, theirs.ID).Status)
+}
+
+// invitedToo makes somebody an admin of another organization as well, and signs them in.
+func invitedToo(t *testing.T, o *harness.Organization, email string) *harness.Person {
+	t.Helper()
+	invitation := o.Invite(t, email, "admin")
+	o.Accept(t, invitation, o.Mails.Next(t, email, 1))
+	return common(t).SignedIn(t, email)
 }
 
 // V121, V122, T251: what another site makes a browser send changes nothing.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,6 +143,7 @@ func TestAnImportIsLookedAtPausedResumedAndCancelled(t *testing.T) {
 	o.API().Post(t, "/v1/imports/"+job.ID+"/resume", nil).Refused(t, http.StatusConflict, "wrong-state")
 }
 
+// TestAReportNeverHoldsAFormula is about CVE-2017-18900 (CWE-1236, CSV injection).
 func TestAReportNeverHoldsAFormula(t *testing.T) {
 	t.Parallel()
 	o := common(t).Organization(t)
@@ -203,4 +205,76 @@ func TestTheCommandLineImportsAFile(t *testing.T) {
 	require.Equal(t, "done", done.State)
 	require.Equal(t, 30, done.Invited)
 	require.Equal(t, 2, u.Command(t, "import", path+".missing").Code)
+}
+
+// TestAFileIsImportedInTheConsole goes the way of somebody whose browser runs no script.
+func TestAFileIsImportedInTheConsole(t *testing.T) {
+	t.Parallel()
+	u := common(t)
+	o := u.Organization(t)
+	owner := u.SignedIn(t, o.Owner)
+	path := "/console/" + o.ID + "/imports"
+	require.Contains(t, owner.Get("/console/"+o.ID+"/invitations").Text(), `href="`+path+`"`)
+	text, emails := file(120)
+	hostile := `"<script>alert(1)</script>",member,"<img src=x onerror=alert(1)>"` + "\n"
+
+	seen := owner.Upload(path, "team <b>.csv", text+hostile, "role", "member", "text", "")
+	require.Equal(t, http.StatusOK, seen.Status)
+	job := seen.URL.Path
+	require.True(t, strings.HasPrefix(job, path+"/imp_"), job)
+	require.Contains(t, seen.Text(), "Invite 120 people")
+	require.Contains(t, seen.Text(), "team &lt;b&gt;.csv")
+	require.NotContains(t, seen.Text(), "<script>alert")
+	require.NotContains(t, owner.Get(job+"?show=problems").Text(), "<img src=x")
+	require.Contains(t, owner.Get(job+"?show=problems").Text(), "Not invited")
+	require.Empty(t, harness.All[harness.Invitation](t, o.API(), o.Path("/invitations?limit=200")))
+
+	require.Equal(t, job, owner.Post(job+"/start", url.Values{}).URL.Path)
+	owner.Post(job+"/start", url.Values{}) // somebody pressed twice
+	harness.Eventually(t, "the page to say it is done", func() bool {
+		return strings.Contains(owner.Get(job).Text(), "<b>120</b> of 120 people invited")
+	})
+	require.Len(t, harness.All[harness.Invitation](t, o.API(), o.Path("/invitations?limit=200")), len(emails))
+	report := owner.Get(job + "/report.csv")
+	require.Equal(t, "text/csv; charset=utf-8", report.Header.Get("Content-Type"))
+	require.Equal(t, 122, strings.Count(report.Text(), "\r\n"))
+
+	pasted := owner.Upload(path, "", "", "role", "viewer", "text", "pat@example.org, Sam Some <sam@example.org>")
+	require.Contains(t, pasted.Text(), "Invite 2 people")
+	require.Contains(t, pasted.Text(), "Sam Some")
+	require.Contains(t, owner.Post(pasted.URL.Path+"/cancel", url.Values{}).Text(), "Cancelled")
+}
+
+func TestTheConsoleRefusesImportsThatCannotBe(t *testing.T) {
+	t.Parallel()
+	u := common(t)
+	o, other := u.Organization(t), u.Organization(t)
+	owner, stranger, member := u.SignedIn(t, o.Owner), u.SignedIn(t, other.Owner), u.SignedIn(t, o.Join(t, "member").Email)
+	path := "/console/" + o.ID + "/imports"
+	text, _ := file(2)
+
+	nothing := owner.Upload(path, "", "", "role", "member", "text", " ")
+	require.Equal(t, http.StatusBadRequest, nothing.Status)
+	require.Contains(t, nothing.Text(), "Choose a file, or paste a list.")
+	wrong := owner.Upload(path, "", "", "role", "member", "text", "name,role\nNell,member")
+	require.Contains(t, wrong.Text(), "no column is called")
+	require.Contains(t, wrong.Text(), "Nell,member", "what was pasted is still there")
+	require.Equal(t, http.StatusUnprocessableEntity, owner.Upload(path, "x.csv", text, "role", "emperor").Status)
+	require.Equal(t, http.StatusForbidden, member.Get(path).Status)
+	require.Equal(t, http.StatusForbidden, member.Upload(path, "x.csv", text, "role", "member").Status)
+	require.Equal(t, http.StatusNotFound, stranger.Get(path).Status)
+	require.Contains(t, u.Person(t).Upload(path, "x.csv", text, "role", "member").URL.Path, "/signin")
+
+	job := owner.Upload(path, "x.csv", text, "role", "member").URL.Path
+	elsewhere := strings.Replace(job, o.ID, other.ID, 1)
+	for _, target := range []string{job, elsewhere, job + "/report.csv"} {
+		require.Equal(t, http.StatusNotFound, stranger.Get(target).Status, target)
+	}
+	require.Equal(t, http.StatusNotFound, stranger.Post(elsewhere+"/start", url.Values{}).Status)
+	require.Equal(t, http.StatusForbidden, member.Post(job+"/start", url.Values{}).Status)
+	require.Equal(t, http.StatusNotFound, owner.Post(job+"/explode", url.Values{}).Status)
+	owner.Header.Set("Sec-Fetch-Site", "cross-site")
+	require.Equal(t, http.StatusForbidden, owner.Post(job+"/start", url.Values{}).Status)
+	require.Equal(t, http.StatusForbidden, owner.Upload(path, "x.csv", text, "role", "member").Status)
+	require.Empty(t, harness.All[harness.Invitation](t, o.API(), o.Path("/invitations?limit=200&status=pending")))
 }

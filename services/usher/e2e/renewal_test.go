@@ -13,11 +13,11 @@ import (
 )
 
 // late is an invitation whose time is over, with its mail.
-func late(t *testing.T, c *clocked, policy map[string]any) (*harness.Organization, harness.Invitation, harness.Mail) {
+func late(t *testing.T, c *harness.Clocked, policy map[string]any) (*harness.Organization, harness.Invitation, harness.Mail) {
 	t.Helper()
 	o := c.Organization(t, policy)
 	i, mail := o.Invited(t, "member", "expires_in", "1h", "locale", "de", "metadata", map[string]string{"team": "blue"})
-	c.pass(2 * time.Hour)
+	c.Pass(2 * time.Hour)
 	return o, i, mail
 }
 
@@ -26,7 +26,7 @@ func renew(i *harness.Invitee) *harness.Invitee { return i.Answer(url.Values{"ac
 
 func TestAnExpiredLinkAsksTheInviterForANewOne(t *testing.T) {
 	t.Parallel()
-	c := withClock(t)
+	c := harness.WithClock(t)
 	o, i, mail := late(t, c, map[string]any{})
 	nell := c.Invitee(t).Open(mail.Link(t))
 	nell.Shows(http.StatusGone, "Diese Einladung ist abgelaufen")
@@ -42,7 +42,7 @@ func TestAnExpiredLinkAsksTheInviterForANewOne(t *testing.T) {
 
 func TestWhereTheOrganizationAllowsItTheNewInvitationComesAtOnce(t *testing.T) {
 	t.Parallel()
-	c := withClock(t)
+	c := harness.WithClock(t)
 	o, old, mail := late(t, c, map[string]any{"self_service_renewal": true})
 	link := harness.Client{URL: c.URL}
 	ask := func() harness.Answer { return link.Post(t, "/v1/links/renew", map[string]any{"token": mail.Token(t)}) }
@@ -75,7 +75,7 @@ func TestWhereTheOrganizationAllowsItTheNewInvitationComesAtOnce(t *testing.T) {
 
 func TestOnlyTheHolderOfAnExpiredLinkAsksAndLearnsNoMoreByIt(t *testing.T) {
 	t.Parallel()
-	c := withClock(t)
+	c := harness.WithClock(t)
 	o := c.Organization(t, map[string]any{"self_service_renewal": true})
 	open, mail := o.Invited(t, "member", "expires_in", "1h")
 	link := harness.Client{URL: c.URL}
@@ -85,7 +85,7 @@ func TestOnlyTheHolderOfAnExpiredLinkAsksAndLearnsNoMoreByIt(t *testing.T) {
 	ask(mail.Token(t)).Refused(t, http.StatusConflict, "not-expired")
 	forged := ask("AQECAYkKXayWd0u8zrMCCZqAV90qHH_jSauU5amYHqlzZp-FbZSJ1_kNUg").Refused(t, http.StatusNotFound, "not-found")
 	require.NotContains(t, forged.Detail, o.ID)
-	c.pass(2 * time.Hour)
+	c.Pass(2 * time.Hour)
 	answer := ask(mail.Token(t))
 	require.Equal(t, http.StatusAccepted, answer.Status)
 	require.Equal(t, "no-store", answer.Header.Get("Cache-Control"))
@@ -95,13 +95,13 @@ func TestOnlyTheHolderOfAnExpiredLinkAsksAndLearnsNoMoreByIt(t *testing.T) {
 
 func TestARenewalIsJudgedByWhatTheInviterMayDoNow(t *testing.T) {
 	t.Parallel()
-	c := withClock(t)
+	c := harness.WithClock(t)
 	o := c.Organization(t, map[string]any{"self_service_renewal": true})
 	admin := o.Join(t, "admin")
 	invitation := o.Invite(t, harness.Address("invitee"), "member", "inviter", admin.Email, "expires_in", "1h")
 	mail := c.Mails.Next(t, invitation.Email, 0)
 	require.Equal(t, http.StatusNoContent, c.API().Do(t, http.MethodDelete, o.Path("/members/"+admin.Person), nil).Status)
-	c.pass(2 * time.Hour)
+	c.Pass(2 * time.Hour)
 	harness.Client{URL: c.URL}.Post(t, "/v1/links/renew", map[string]any{"token": mail.Token(t)}).Refused(t, http.StatusConflict, "inviter-lost-authority")
 	renew(c.Invitee(t).Open(mail.Link(t))).Shows(http.StatusConflict, "This invitation can no longer be accepted")
 	require.NotContains(t, c.Bus(t).Facts(t, o.ID, invitation.ID), "renewal")
@@ -110,15 +110,15 @@ func TestARenewalIsJudgedByWhatTheInviterMayDoNow(t *testing.T) {
 // V092, V093: a page that makes mails go out does so only so often, whoever presses its button.
 func TestOneOrganizationsInviteesAskOnlySoOftenAnHour(t *testing.T) {
 	t.Parallel()
-	c := withClock(t)
+	c := harness.WithClock(t)
 	o := c.Organization(t, map[string]any{})
-	c.set(time.Now().Truncate(time.Hour).Add(70 * time.Minute)) // limits begin anew with each hour
+	c.Set(time.Now().Truncate(time.Hour).Add(70 * time.Minute)) // limits begin anew with each hour
 	var mails []harness.Mail
 	for range 105 {
 		i := o.Invite(t, harness.Address("invitee"), "member", "expires_in", "1h")
 		mails = append(mails, c.Mails.Next(t, i.Email, 0))
 	}
-	c.pass(2 * time.Hour)
+	c.Pass(2 * time.Hour)
 	statuses := map[int]int{}
 	for _, mail := range mails {
 		a := harness.Client{URL: c.URL}.Post(t, "/v1/links/renew", map[string]any{"token": mail.Token(t)})

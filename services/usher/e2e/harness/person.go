@@ -1,7 +1,9 @@
 package harness
 
 import (
+	"bytes"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"strings"
@@ -78,7 +80,31 @@ func (p *Person) Once(method, target string, form url.Values) Seen {
 
 // Try is Once for requests that may not be answered.
 func (p *Person) Try(method, target string, form url.Values) (Seen, error) {
-	r := p.request(method, target, form)
+	if form == nil {
+		return p.try(p.request(method, target, "", nil))
+	}
+	return p.try(p.request(method, target, "application/x-www-form-urlencoded", strings.NewReader(form.Encode())))
+}
+
+// Upload posts a form with a file, as browsers do, and follows where it leads. Fields come before the file, in pairs.
+func (p *Person) Upload(target, name, file string, fields ...string) Seen {
+	p.t.Helper()
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	for i := 0; i+1 < len(fields); i += 2 {
+		require.NoError(p.t, form.WriteField(fields[i], fields[i+1]))
+	}
+	part, err := form.CreateFormFile("file", name)
+	require.NoError(p.t, err)
+	_, err = io.WriteString(part, file)
+	require.NoError(p.t, err)
+	require.NoError(p.t, form.Close())
+	s, err := p.try(p.request(http.MethodPost, target, form.FormDataContentType(), &body))
+	require.NoError(p.t, err)
+	return p.follow(s)
+}
+
+func (p *Person) try(r *http.Request) (Seen, error) {
 	answer, err := Doer.Do(r)
 	if err != nil {
 		return Seen{}, err
@@ -89,19 +115,15 @@ func (p *Person) Try(method, target string, form url.Values) (Seen, error) {
 	return Seen{Answer: Answer{Status: answer.StatusCode, Header: answer.Header, Body: body}, URL: r.URL}, err
 }
 
-func (p *Person) request(method, target string, form url.Values) *http.Request {
+func (p *Person) request(method, target, contentType string, body io.Reader) *http.Request {
 	p.t.Helper()
 	if strings.HasPrefix(target, "/") {
 		target = p.Site + target
 	}
-	var body io.Reader
-	if form != nil {
-		body = strings.NewReader(form.Encode())
-	}
 	r, err := http.NewRequestWithContext(p.t.Context(), method, target, body)
 	require.NoError(p.t, err)
-	if form != nil {
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
 	for name, values := range p.Header {
@@ -141,7 +163,7 @@ func (p *Person) Plant(name, value string) {
 // Stream opens an answer that goes on; the caller closes it.
 func (p *Person) Stream(path string) *http.Response {
 	p.t.Helper()
-	r := p.request(http.MethodGet, path, nil)
+	r := p.request(http.MethodGet, path, "", nil)
 	r.Header.Set("Accept", "text/html, text/event-stream")
 	client := *Doer
 	client.Timeout = 0

@@ -95,7 +95,7 @@ func (s Streams) upload(c *cobra.Command, api *client.Client, name, path string,
 		if err != nil {
 			return usageError{err}
 		}
-		defer file.Close()
+		defer func() { _ = file.Close() }() // it was only read
 		in = file
 	}
 	return api.Upload(c.Context(), path, header, "text/csv", io.NopCloser(in), into)
