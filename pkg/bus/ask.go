@@ -9,6 +9,9 @@ import (
 	"github.com/usherhq/usher/pkg/problem"
 )
 
+// Conn is a connection to the broker, for those who only pass one on.
+type Conn = nats.Conn
+
 // Ask sends a question to whoever answers on a subject and waits for the answer until ctx ends. Nothing is kept: where
 // nobody answers, it is problem.NotNow.
 func Ask(ctx context.Context, nc *nats.Conn, subject string, question []byte) ([]byte, error) {

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/bus"
 	"github.com/usherhq/usher/pkg/problem"
@@ -56,7 +54,7 @@ const (
 )
 
 // Ask has the mailer answer. Refusals are the mailer's own, and problem.NotNow where none answers.
-func Ask(ctx context.Context, nc *nats.Conn, w Wanted) (Proof, error) {
+func Ask(ctx context.Context, nc *bus.Conn, w Wanted) (Proof, error) {
 	question, err := json.Marshal(w)
 	if err != nil {
 		return Proof{}, fmt.Errorf("proofs: %w", err)
@@ -78,7 +76,7 @@ func Ask(ctx context.Context, nc *nats.Conn, w Wanted) (Proof, error) {
 }
 
 // Serve answers with what write gives, until ctx ends. Its errors become refusals.
-func Serve(ctx context.Context, nc *nats.Conn, write func(context.Context, Wanted) (Proof, error)) error {
+func Serve(ctx context.Context, nc *bus.Conn, write func(context.Context, Wanted) (Proof, error)) error {
 	return bus.Answer(ctx, nc, events.SubjectProofs, queue, atOnce, func(ctx context.Context, question []byte) []byte {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
