@@ -91,7 +91,7 @@ func parse(args []string) (o options, asJSON bool, err error) {
 // shorten makes the load small enough for a test.
 func (o *options) shorten() {
 	o.duration, o.raw, o.settle = 500*time.Millisecond, 50*time.Millisecond, 0
-	o.clients, o.rate, o.bulkRows, o.importRows, o.accepts, o.open, o.listSample = 16, 50, 1500, 1500, 200, 1000, 20
+	o.clients, o.rate, o.bulkRows, o.importRows, o.accepts, o.open, o.listSample = 16, 50, 1500, 500, 200, 1000, 20
 }
 
 // scenario is one thing to measure.

@@ -156,7 +156,7 @@ func TestAnIssuerThatIsDownIsNotNow(t *testing.T) {
 // answer is "not now" and signs nobody out.
 func TestLosingRedisAsksToSignInAgain(t *testing.T) {
 	t.Parallel()
-	redis := redistest.Run(t, "--appendonly", "yes", "--dir", t.TempDir())
+	redis := redistest.Run(t, "--appendonly", "yes", "--appendfsync", "always", "--dir", t.TempDir()) // a kill loses no session
 	s := signingIn(t, "USHER_REDIS_URL="+redis.URL()).start(t)
 	path := "/console/" + s.org.ID + "/members"
 	p := s.Person(t)
