@@ -35,7 +35,7 @@ func TestInvitersChooseWhatTheyAreToldBy(t *testing.T) {
 	t.Parallel()
 	u := common(t)
 	o := u.Organization(t)
-	p := signedIn(t, &u.System, o.Owner).open("/console/preferences").sees("Write to me when")
+	p := signedIn(t, &u.System, o.Owner).open("/console/preferences").sees("Language of these mails")
 	p.lookAt("console/preferences")
 	for _, box := range look[[]string](p, "the boxes", `return things("[name=notice]").filter(box => box.checked).map(name)`) {
 		p.click(box)
