@@ -13,7 +13,7 @@ OUTSIDE := ./deploy/composetest/... ./services/usher/bench/... ./services/usher/
 E2E     := ./services/usher/e2e/...
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test test-short e2e e2e-long lint fmt generate mails bench fuzz docker compose-test clean \
+.PHONY: help up build test test-short e2e e2e-long lint fmt generate screenshots mails bench fuzz docker compose-test clean \
         needs format-check alone unit outside
 
 help: ## list the verbs
@@ -40,6 +40,9 @@ fmt: ## format all Go files
 generate: ## write again what follows from the Go types: JSON Schemas, AsyncAPI document, settings in the README
 	$(GO) -C events generate .
 	$(GO) -C pkg test ./settings -update
+
+screenshots: needs ## take again the pictures that the README shows, in a real browser
+	$(GO) test -count=1 -run '^TestPicturesOfTheREADME$$' ./services/usher/e2e/browser -update
 
 mails: ## make the template of the mails again from its MJML, with npm, and check it against what mail programs show
 	cd services/mailer/mail/mjml && npm ci --no-audit --no-fund && node build.mjs

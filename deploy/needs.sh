@@ -1,5 +1,5 @@
 #!/bin/sh
-# Has at hand what the tests run beside Go: redis-server, and a C compiler for the race detector. What is missing is
+# Has at hand what the tests run beside Go: redis-server, Chromium, and a C compiler for the race detector. What is missing is
 # installed where that can be done without asking (root on Debian or Ubuntu), and named elsewhere. nats-server needs nothing:
 # the tests build it from its Go module.
 set -eu
@@ -7,6 +7,11 @@ set -eu
 missing=""
 command -v redis-server >/dev/null || missing="$missing redis-server"
 command -v cc >/dev/null || missing="$missing gcc"
+chromium=""
+for name in chromium chromium-browser google-chrome; do
+  command -v "$name" >/dev/null && chromium=$name
+done
+[ -n "$chromium" ] || missing="$missing chromium"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -18,5 +23,5 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 fi
 echo "The tests need$missing. Install it, for example:" >&2
 echo "  Debian, Ubuntu:  sudo apt-get install$missing" >&2
-echo "  macOS:           brew install redis, xcode-select --install" >&2
+echo "  macOS:           brew install redis, brew install --cask chromium, xcode-select --install" >&2
 exit 1

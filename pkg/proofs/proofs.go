@@ -1,5 +1,5 @@
-// Package proofs is how the console asks the mailer for a mail before anybody is invited with it: to look at, or to have
-// it sent to oneself. Services know each other by what travels on the bus alone, and only the mailer writes mails.
+// Package proofs is how the console asks the mailer for a mail: before anybody is invited with it, to look at or to have it
+// sent to oneself, and after, to see what was mailed. Services know each other by what travels on the bus alone, and only the mailer writes mails.
 package proofs
 
 import (
@@ -22,6 +22,9 @@ type Wanted struct {
 	Person string `json:"person"`
 	// Send has the mail sent to that address, marked as a test.
 	Send bool `json:"send,omitempty"`
+	// Invitation asks for something else: the newest mail of that invitation as it went out, the secret of its links
+	// masked. Of the organization only the id matters then.
+	Invitation string `json:"invitation,omitempty"`
 }
 
 // Proof is the mail.

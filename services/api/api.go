@@ -138,8 +138,5 @@ func (s *Service) Run(ctx context.Context) error {
 	return err
 }
 
-// ShowLetters lets the console show mails as they went out. It is called before Run, where a mailer is in the process.
-func (s *Service) ShowLetters(l console.Letters) { s.console.Letters = l }
-
 // Running is closed once the handlers of the bus run.
 func (s *Service) Running() <-chan struct{} { return s.router.Running() }

@@ -235,6 +235,16 @@ func (d desk) SetLogo(ctx context.Context, org string, revision uint64, file []b
 	return d.s.setLogo(ctx, org, revision, file)
 }
 
+// Letter implements console.Desk.
+func (d desk) Letter(ctx context.Context, org, id string) (proofs.Proof, error) {
+	if _, err := d.s.manages(ctx, org); err != nil {
+		return proofs.Proof{}, err
+	}
+	return proofs.Ask(ctx, d.s.Conn, proofs.Wanted{
+		Organization: roster.Organization{ID: org}, Person: callerOf(ctx).person, Invitation: id,
+	})
+}
+
 // Proof implements console.Desk.
 func (d desk) Proof(ctx context.Context, o roster.Organization, send bool) (proofs.Proof, error) {
 	if err := d.s.mayPut(ctx, o.ID, false); err != nil {

@@ -8,6 +8,9 @@ import (
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/i18n"
+	"github.com/usherhq/usher/pkg/invitation"
+	"github.com/usherhq/usher/pkg/ledger"
+	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/proofs"
 	"github.com/usherhq/usher/pkg/redisdb"
@@ -18,9 +21,59 @@ import (
 // testsAnHour is how many tests one person gets.
 const testsAnHour = 10
 
-// proof writes a mail as an organization's invitees would get it, with its owner as the inviter, and sends it to that
-// owner where that is wanted. Who asks is looked up: the question names a person, and never an address.
+// proof answers what the console asks.
 func (s *Service) proof(ctx context.Context, w proofs.Wanted) (proofs.Proof, error) {
+	if w.Invitation != "" {
+		return s.again(ctx, w)
+	}
+	return s.before(ctx, w)
+}
+
+// masked stands where a secret link has its token.
+const masked = "••••••••"
+
+// again writes the newest mail of an invitation again, as its invitee got it but for the secret of its links: no token is
+// made, and nothing is sent.
+func (s *Service) again(ctx context.Context, w proofs.Wanted) (proofs.Proof, error) {
+	role, err := s.roleOf(ctx, w)
+	if err != nil {
+		return proofs.Proof{}, err
+	}
+	if !s.Roster.Roles().MayInvite(role) {
+		return proofs.Proof{}, problem.New(problem.NoAuthority, "Only who may invite sees what was mailed.")
+	}
+	record, err := invitation.Load(ctx, s.Ledger, w.Organization.ID, w.Invitation)
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && record.Request == nil {
+		err = problem.New(problem.NotFound, "There is no such invitation.")
+	}
+	if err != nil {
+		return proofs.Proof{}, err
+	}
+	m, err := s.letter(ctx, task{purpose: mail.PurposeInvitation, intent: record.Intent, record: record}, links.Token{})
+	if err != nil {
+		return proofs.Proof{}, err
+	}
+	m.Link += masked
+	m.Unsubscribe = links.UnsubscribeURL(s.Settings.PublicURL, links.Token{}) + masked
+	return shown(m), nil
+}
+
+// roleOf is the role of whoever asks; empty where they are no member.
+func (s *Service) roleOf(ctx context.Context, w proofs.Wanted) (string, error) {
+	place, err := s.Roster.Current(ctx, w.Organization.ID, w.Person)
+	if err != nil || place.Membership == nil {
+		return "", err
+	}
+	return place.Membership.Role, nil
+}
+
+func shown(m mail.Mail) proofs.Proof {
+	return proofs.Proof{From: m.Letter.From, To: m.To, Subject: m.Subject(), HTML: m.HTML(), Text: m.Text()}
+}
+
+// before writes a mail as an organization's invitees would get it, with its owner as the inviter, and sends it to that
+// owner where that is wanted. Who asks is looked up: the question names a person, and never an address.
+func (s *Service) before(ctx context.Context, w proofs.Wanted) (proofs.Proof, error) {
 	place, err := s.Roster.Current(ctx, w.Organization.ID, w.Person)
 	if err != nil {
 		return proofs.Proof{}, err
@@ -40,7 +93,7 @@ func (s *Service) proof(ctx context.Context, w proofs.Wanted) (proofs.Proof, err
 	if w.Send {
 		err = s.sendTest(ctx, m, w.Person)
 	}
-	return proofs.Proof{From: m.Letter.From, To: m.To, Subject: m.Subject(), HTML: m.HTML(), Text: m.Text()}, err
+	return shown(m), err
 }
 
 // sample writes the mail. What is only shown has the shape of real links, and what is sent links that lead somewhere: to

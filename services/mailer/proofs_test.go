@@ -197,3 +197,48 @@ func TestTextsOfAnOrganizationAreText_V104(t *testing.T) {
 	require.Contains(t, p.HTML, "{{.\u200cLink}}", "it is no template")
 	require.Equal(t, 1, x.sent())
 }
+
+func TestTheMailOfAnInvitationIsShownWithoutItsSecret(t *testing.T) {
+	t.Parallel()
+	x := open(t)
+	id := events.NewInvitationID()
+	request := &events.InvitationRequested{
+		Organization: "acme", Email: "nell@example.org", Role: "member", Inviter: "owner@example.org", Invitation: id,
+		Person: x.person("nell"), InviterPerson: x.person("owner"), InviterName: "Olivia", ExpiresAt: x.Clock().Add(time.Hour),
+	}
+	message, err := ledger.Fact(events.InvitationSubject("acme", id, events.FactRequested), events.Event{
+		ID: events.NewEventID(), Source: "/test", Type: events.TypeInvitationRequested, Subject: id, Time: x.Clock(), Data: request,
+	})
+	require.NoError(t, err)
+	_, err = x.Ledger.Publish(t.Context(), events.StreamInvitations, message)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return x.sent() == 1 }, 20*time.Second, 10*time.Millisecond)
+	mails, _ := x.box.Mails("", 1)
+	kept, _ := x.box.Mail(mails[0].Number)
+
+	ask := func(org, role, id string) (proofs.Proof, error) {
+		return proofs.Ask(t.Context(), x.Conn, proofs.Wanted{Organization: roster.Organization{ID: org}, Person: x.person(role), Invitation: id})
+	}
+	p, err := ask("acme", "admin", id)
+	require.NoError(t, err)
+	require.Equal(t, "nell@example.org", p.To)
+	require.Equal(t, kept.Subject, p.Subject)
+	require.Contains(t, kept.HTML, "https://usher.example/i/A")
+	require.Contains(t, p.HTML, "https://usher.example/i/••••••••")
+	require.Contains(t, p.Text, "https://usher.example/i/••••••••")
+	require.NotContains(t, p.HTML+p.Text, "/i/A")
+	require.NotContains(t, p.HTML+p.Text, "/unsubscribe/A")
+
+	for _, refused := range []struct {
+		org, role, id string
+		code          problem.Code
+	}{
+		{"acme", "stranger", id, problem.NoAuthority},
+		{"umbrella", "owner", id, problem.NoAuthority},
+		{"acme", "owner", events.NewInvitationID(), problem.NotFound},
+	} {
+		_, err := ask(refused.org, refused.role, refused.id)
+		require.True(t, problem.Is(err, refused.code), "%v: %v", refused, err)
+	}
+	require.Equal(t, 1, x.sent(), "looking sends nothing")
+}

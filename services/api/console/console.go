@@ -65,18 +65,11 @@ type Desk interface {
 	// Proof is the mail that invitees of the organization, as it is given, would get; send has it sent to the caller.
 	Proof(ctx context.Context, o roster.Organization, send bool) (proofs.Proof, error)
 
+	// Letter is the newest mail of an invitation as it went out, its secret links masked.
+	Letter(ctx context.Context, org, id string) (proofs.Proof, error)
+
 	// Changes calls changed after anything happened in an organization, until ctx ends.
 	Changes(ctx context.Context, org string, changed func()) error
-}
-
-// Letter is a mail as it went out, its secret links masked.
-type Letter struct {
-	From, To, Subject, Text, HTML string
-}
-
-// Letters writes again what was mailed for an invitation.
-type Letters interface {
-	Letter(ctx context.Context, record invitation.Record) (Letter, error)
 }
 
 // Options are what the console works with.
@@ -89,8 +82,6 @@ type Options struct {
 	Preferences *preferences.List
 	// TTL is how long invitations stay open where the organization says nothing else.
 	TTL time.Duration
-	// Letters shows mails as sent; nil where the process cannot write them.
-	Letters Letters
 	// Imports are the files of people to invite.
 	Imports   *imports.Engine
 	PublicURL string

@@ -2,13 +2,16 @@ package console
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/problem"
+	"github.com/usherhq/usher/pkg/proofs"
 )
 
 // step is one line of an invitation's history, in plain words.
@@ -24,7 +27,7 @@ type invitationPage struct {
 	Deadline, Ended *moment
 	Note, Replaces  string
 	Steps           []step
-	Letter          *Letter
+	Letter          *proofs.Proof
 	// Fix offers to correct the address, Failed tells that mails to it did not arrive.
 	Fix, Failed bool
 	Address     string
@@ -84,8 +87,8 @@ func (c *Console) invitationPage(r *http.Request, v visit, record invitation.Rec
 	if err != nil {
 		return nil, err
 	}
-	if c.Letters != nil && record.Request != nil {
-		letter, err := c.Letters.Letter(r.Context(), record)
+	if record.Request != nil {
+		letter, err := c.letter(r.Context(), record)
 		if err != nil {
 			c.Logger.Warn("a mail could not be written again", "error", err)
 		} else {
@@ -213,19 +216,25 @@ func status(d events.Delivery) string {
 // nowhere.
 const mailPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox"
 
+// letterPatience is how long a page waits for the mailer to show the mail.
+const letterPatience = 3 * time.Second
+
+func (c *Console) letter(ctx context.Context, record invitation.Record) (proofs.Proof, error) {
+	ctx, cancel := context.WithTimeout(ctx, letterPatience)
+	defer cancel()
+	return c.Desk.Letter(ctx, record.Organization, record.ID)
+}
+
 // mail shows the HTML part of the mail as sent, for the frame on the invitation's page.
 func (c *Console) mail(w http.ResponseWriter, r *http.Request, v visit) error {
 	if err := c.managing(v); err != nil {
 		return err
 	}
 	record, err := c.Desk.Invitation(r.Context(), v.org.ID, r.PathValue("id"))
-	if err == nil && (c.Letters == nil || record.Request == nil) {
-		err = problem.New(problem.NotFound, "Mails cannot be shown here.")
-	}
 	if err != nil {
 		return err
 	}
-	letter, err := c.Letters.Letter(r.Context(), record)
+	letter, err := c.letter(r.Context(), record)
 	if err != nil {
 		return err
 	}

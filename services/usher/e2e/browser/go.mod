@@ -7,6 +7,7 @@ require (
 	github.com/chromedp/chromedp v0.23.0
 	github.com/nats-io/nats.go v1.55.0
 	github.com/stretchr/testify v1.12.1
+	github.com/usherhq/usher/events v0.0.0
 	github.com/usherhq/usher/pkg v0.0.0
 	github.com/usherhq/usher/services/usher/e2e v0.0.0
 )
@@ -64,7 +65,6 @@ require (
 	github.com/synadia-io/orbit.go/jetstreamext v0.3.2 // indirect
 	github.com/synadia-io/orbit.go/natscontext v0.1.1 // indirect
 	github.com/synadia-io/orbit.go/natsext v0.1.3 // indirect
-	github.com/usherhq/usher/events v0.0.0 // indirect
 	github.com/usherhq/usher/services/acceptance v0.0.0-00010101000000-000000000000 // indirect
 	github.com/usherhq/usher/services/api v0.0.0-00010101000000-000000000000 // indirect
 	github.com/usherhq/usher/services/mailer v0.0.0-00010101000000-000000000000 // indirect

@@ -14,7 +14,7 @@ func TestRolesAreChangedAndMembersRemoved(t *testing.T) {
 	o := u.Organization(t)
 	member := o.Join(t, "member")
 	p := signedIn(t, &u.System, o.Owner).open("/console/" + o.ID + "/members")
-	p.sees(member.Email).sees("Invitation of Olivia Owner").lookAt("console/members")
+	p.sees(member.Email).sees("nobody: there from the start").lookAt("console/members")
 
 	p.click("Manage Nell New").sees("Role from now on").lookAt("console/member", "dialog")
 	p.choose("Role from now on", "admin").click("Change role").sees("The role was changed")

@@ -37,16 +37,17 @@ func (c *Clocked) Pass(d time.Duration) { c.ahead.Add(int64(d)) }
 // Set puts the clock to an instant; it goes on from there.
 func (c *Clocked) Set(at time.Time) { c.ahead.Store(int64(time.Until(at))) }
 
-// WithClock starts one that ends with the test. Links in its mails lead to where it listens.
-func WithClock(t testing.TB) *Clocked {
+// WithClock starts one that ends with the test. Links in its mails lead to where it listens. Settings are added to what it
+// needs.
+func WithClock(t testing.TB, more ...string) *Clocked {
 	t.Helper()
 	c, broker := &Clocked{}, brokertest.Run(t)
 	addr, err := freeAddr()
 	require.NoError(t, err)
-	s, err := settings.Load(settings.All, []string{
-		"USHER_HTTP_ADDR=" + addr, "USHER_PUBLIC_URL=http://" + addr, "USHER_LINK_KEYS=" + Secret(t, "keys", "link"), "USHER_LOG_LEVEL=ERROR",
-		"USHER_BOOTSTRAP_API_KEY=" + Secret(t, "keys", "generate"),
-	})
+	s, err := settings.Load(settings.All, append(more,
+		"USHER_HTTP_ADDR="+addr, "USHER_PUBLIC_URL=http://"+addr, "USHER_LINK_KEYS="+Secret(t, "keys", "link"), "USHER_LOG_LEVEL=ERROR",
+		"USHER_BOOTSTRAP_API_KEY="+Secret(t, "keys", "generate"),
+	))
 	require.NoError(t, err)
 	redis, err := redisdb.InProcess()
 	require.NoError(t, err)

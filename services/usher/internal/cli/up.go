@@ -121,7 +121,6 @@ func serve(ctx context.Context, p *platform.Platform, options platform.Options, 
 	if err != nil {
 		return err
 	}
-	front.ShowLetters(letters{mails})
 	if p.Settings.Development() {
 		if err := seedDemo(ctx, p); err != nil {
 			return err
