@@ -309,6 +309,24 @@ func TestWhatSomebodyElseSavedMeanwhileIsNotOverwrittenSilently(t *testing.T) {
 	require.Equal(t, "Mine", f.stored(t).Name)
 }
 
+func TestWhatIsTypedOutlivesTheSession(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	owner := f.signedIn(t, "owner")
+	form := owner.form("intro", "Typed for long")
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	owner.Jar = jar // the session is over
+	got := owner.send(form, picture(t, 20))
+	require.Equal(t, http.StatusUnauthorized, got.status)
+	require.Contains(t, got.text, `name="intro" value="Typed for long"`)
+	require.Contains(t, got.text, `action="/console/acme/settings"`)
+
+	again := f.signedIn(t, "owner")
+	require.Equal(t, http.StatusSeeOther, again.post("/console/acme/settings", form).status)
+	require.Equal(t, "Typed for long", f.stored(t).Texts.Intro)
+}
+
 func TestALogoIsUploadedShownReplacedAndRemoved(t *testing.T) {
 	t.Parallel()
 	f := open(t)

@@ -26,7 +26,7 @@ var (
 	darkCard  = colour.Colour{0x1c, 0x1b, 0x23}
 )
 
-// spare is added to the contrasts that are needed, for rounding.
+// spare is added to the contrasts that are needed: for rounding, and for screens that are not exact.
 const spare = 0.1
 
 // serveAccent gives the stylesheet of one colour. The name is the colour in small letters and nothing else, so there is one
