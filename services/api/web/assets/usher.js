@@ -85,15 +85,17 @@
   });
 
   // A new row is where typing goes on.
-  let added = false;
-  document.addEventListener("click", (event) => { added = Boolean(event.target.closest("button[value=add]")); }, true);
+  const rowFields = () => document.querySelectorAll("#invite-form input[name=email]");
+  let before = Infinity; // the rows there were; verdicts on single rows may arrive before the new one does
+  document.addEventListener("click", (event) => { before = event.target.closest("button[value=add]") ? rowFields().length : Infinity; }, true);
   document.addEventListener("htmx:after:swap", () => {
     localTimes();
     const wrong = document.querySelector("#invite-form [aria-invalid=true]");
-    const rows = document.querySelectorAll("#invite-form input[name=email]");
-    if (added && rows.length) rows[rows.length - 1].focus();
-    else if (wrong && !document.activeElement?.closest("#invite-form")) wrong.focus();
-    added = false;
+    const rows = rowFields();
+    if (rows.length > before) {
+      rows[rows.length - 1].focus();
+      before = Infinity;
+    } else if (wrong && !document.activeElement?.closest("#invite-form")) wrong.focus();
   });
 
   // A form is sent once: its buttons rest until the answer is there.

@@ -28,7 +28,7 @@ func (p *person) scan(link string, followed map[string]bool) (sent int) {
 		for button := -1; button < n; button++ {
 			p.open(link)
 			look[bool](p, "its fields", `for (const field of document.querySelectorAll("input[type=text], textarea")) field.value = "Scanner"; return true`)
-			_, err := chromedp.RunResponse(p.ctx, chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+			_, err := chromedp.RunResponse(p.ctx, chromedp.Func(func(context.Context, *chromedp.Target) error {
 				_, err := js[bool](p, `const form = document.forms[%v], button = form.querySelectorAll("button, [type=submit]")[%v];
 					form.noValidate = true;
 					setTimeout(() => button ? form.requestSubmit(button) : form.submit());
