@@ -59,6 +59,8 @@ func (s *Service) routes() http.Handler {
 	return s.outer(mux)
 }
 
+func init() { huma.DefaultArrayNullable = false } // the process's own setting: lists are never null
+
 // operations registers what stands in the OpenAPI document.
 func (s *Service) operations(outer *http.ServeMux) {
 	mux := http.NewServeMux()
@@ -68,7 +70,6 @@ func (s *Service) operations(outer *http.ServeMux) {
 	config.CreateHooks = nil // no $schema field in every answer
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key."}}
 	api := humago.New(mux, config)
-	huma.DefaultArrayNullable = false
 
 	register(api, http.MethodPut, "/v1/organizations/{org}", "Create or change an organization", s.putOrganization, 200, 201, 403, 422)
 	register(api, http.MethodPost, "/v1/organizations/{org}/invitations", "Invite one person", s.invite, 202, 403, 404, 409, 422)
