@@ -56,6 +56,7 @@
 //	InvitationExpiryDue        invitations.<org>.<id>.due.expiry           message schedule  acceptance
 //	InvitationReminded         invitations.<org>.<id>.reminded             mailer            views
 //	InvitationAcceptRefused    invitations.<org>.<id>.refused              api, acceptance   views
+//	InvitationOpened           invitations.<org>.<id>.opened               api               views
 //	InvitationRenewalAsked     invitations.<org>.<id>.renewal              api               mailer, views
 //	InvitationNoticed          invitations.<org>.<id>.noticed              mailer            operators
 //	InvitationAccepted         invitations.<org>.<id>.outcome.accepted     api               acceptance, mailer, views

@@ -21,6 +21,7 @@ var registry = []entry{
 	{TypeInvitationExpiryDue, FactExpiryDue, func() Data { return new(InvitationExpiryDue) }},
 	{TypeInvitationReminded, FactReminded, func() Data { return new(InvitationReminded) }},
 	{TypeInvitationAcceptRefused, FactRefused, func() Data { return new(InvitationAcceptRefused) }},
+	{TypeInvitationOpened, FactOpened, func() Data { return new(InvitationOpened) }},
 	{TypeInvitationRenewalAsked, FactRenewal, func() Data { return new(InvitationRenewalAsked) }},
 	{TypeInvitationNoticed, FactNoticed, func() Data { return new(InvitationNoticed) }},
 	{TypeInvitationAccepted, FactAccepted, func() Data { return new(InvitationAccepted) }},

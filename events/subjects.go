@@ -25,6 +25,7 @@ const (
 	FactResend      = "resend"
 	FactReminded    = "reminded"
 	FactRefused     = "refused"
+	FactOpened      = "opened"
 	FactRenewal     = "renewal"
 	FactNoticed     = "noticed"
 	FactDelivered   = "delivery.delivered"

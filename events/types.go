@@ -19,6 +19,7 @@ const (
 	TypeInvitationExpiryDue       Type = "usher.invitation.expiry-due.v1"
 	TypeInvitationReminded        Type = "usher.invitation.reminded.v1"
 	TypeInvitationAcceptRefused   Type = "usher.invitation.accept-refused.v1"
+	TypeInvitationOpened          Type = "usher.invitation.opened.v1"
 	TypeInvitationRenewalAsked    Type = "usher.invitation.renewal-asked.v1"
 	TypeInvitationNoticed         Type = "usher.invitation.noticed.v1"
 	TypeInvitationAccepted        Type = "usher.invitation.accepted.v1"
@@ -205,6 +206,14 @@ type InvitationAcceptRefused struct {
 	Final bool `json:"final,omitempty"`
 }
 
+// InvitationOpened tells, once for each invitation, that somebody followed the link in a browser. It decides nothing, and who
+// it was is not known: a program that opens links as people do would be taken for one.
+type InvitationOpened struct {
+	Invitation string `json:"invitation"`
+	// Generation is that of the link.
+	Generation int `json:"generation"`
+}
+
 // InvitationRenewalAsked tells that somebody holding the link of an expired invitation asked for a new one.
 type InvitationRenewalAsked struct {
 	Invitation string `json:"invitation"`
@@ -314,6 +323,7 @@ func (InvitationReminderDue) EventType() Type     { return TypeInvitationReminde
 func (InvitationExpiryDue) EventType() Type       { return TypeInvitationExpiryDue }
 func (InvitationReminded) EventType() Type        { return TypeInvitationReminded }
 func (InvitationAcceptRefused) EventType() Type   { return TypeInvitationAcceptRefused }
+func (InvitationOpened) EventType() Type          { return TypeInvitationOpened }
 func (InvitationRenewalAsked) EventType() Type    { return TypeInvitationRenewalAsked }
 func (InvitationNoticed) EventType() Type         { return TypeInvitationNoticed }
 func (InvitationAccepted) EventType() Type        { return TypeInvitationAccepted }

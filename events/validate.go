@@ -372,6 +372,14 @@ func (e InvitationAcceptRefused) Validate() error {
 }
 
 // Validate implements Data.
+func (e InvitationOpened) Validate() error {
+	var c checker
+	c.invitation("invitation", e.Invitation)
+	c.atLeast("generation", e.Generation, 1)
+	return c.err()
+}
+
+// Validate implements Data.
 func (e InvitationRenewalAsked) Validate() error {
 	var c checker
 	c.invitation("invitation", e.Invitation)

@@ -55,6 +55,9 @@ var bodies = map[events.Type]func() events.Data{
 	events.TypeInvitationAcceptRefused: func() events.Data {
 		return &events.InvitationAcceptRefused{Invitation: Invitation, Reason: events.RefusedAuthority, Final: true}
 	},
+	events.TypeInvitationOpened: func() events.Data {
+		return &events.InvitationOpened{Invitation: Invitation, Generation: 1}
+	},
 	events.TypeInvitationRenewalAsked: func() events.Data {
 		return &events.InvitationRenewalAsked{Invitation: Invitation, Renewed: true}
 	},

@@ -12,7 +12,7 @@ import (
 
 // encodingVersion stands before every encoded record. Another layout has another number; records of a number that is not
 // known are made again from the ledger.
-const encodingVersion = 3
+const encodingVersion = 4
 
 // ErrEncoding is returned by Decode for what Encode did not write.
 var ErrEncoding = errors.New("invitation: not an encoded record")
@@ -76,6 +76,7 @@ func (c *codec) record(r *Record) {
 	c.flag(&r.Refused)
 	c.instant(&r.RenewalAskedAt)
 	c.number(&r.RenewalSeq)
+	c.instant(&r.OpenedAt)
 	c.flag(&r.Renewed)
 }
 

@@ -114,6 +114,9 @@ type Record struct {
 	RenewalAskedAt time.Time `json:"renat,omitzero"`
 	RenewalSeq     uint64    `json:"renseq,omitempty"`
 	Renewed        bool      `json:"renewed,omitempty"`
+
+	// OpenedAt is when the link was first followed in a browser.
+	OpenedAt time.Time `json:"opened,omitzero"`
 }
 
 // Apply adds one event that was stored at that sequence and instant. Instants are the event's own, so that whoever published
@@ -164,10 +167,18 @@ func (r *Record) Apply(e events.Event, sequence uint64, stored time.Time) {
 		if d.Final {
 			r.Refused, r.Reason = true, d.Reason
 		}
+	case *events.InvitationOpened:
+		r.opened(stored)
 	case *events.InvitationRenewalAsked:
 		r.renewal(sequence, stored, d.Renewed)
 	case *events.MembershipProvisioned:
 		r.Provisioned = true
+	}
+}
+
+func (r *Record) opened(at time.Time) {
+	if r.OpenedAt.IsZero() || at.Before(r.OpenedAt) {
+		r.OpenedAt = at
 	}
 }
 
@@ -224,6 +235,9 @@ func (r *Record) Merge(o Record) {
 		r.AcceptedBy = o.AcceptedBy
 	}
 	r.Provisioned = r.Provisioned || o.Provisioned
+	if !o.OpenedAt.IsZero() {
+		r.opened(o.OpenedAt)
+	}
 	if o.RenewalSeq > 0 {
 		r.renewal(o.RenewalSeq, o.RenewalAskedAt, o.Renewed)
 	}

@@ -20,6 +20,7 @@ type Resource struct {
 	EndedAt      *time.Time        `json:"ended_at,omitempty" doc:"When it ended; absent while it is open."`
 	Metadata     map[string]string `json:"metadata,omitempty" doc:"Handed on to the membership untouched."`
 	Replaces     string            `json:"replaces,omitempty" doc:"The ended invitation that this one was made from."`
+	OpenedAt     *time.Time        `json:"opened_at,omitempty" doc:"When the link was first followed in a browser; absent where it was not, as far as is known."`
 	RenewalAsked *time.Time        `json:"renewal_asked_at,omitempty" doc:"When the invitee asked for a new link; absent where they did not."`
 }
 
@@ -34,6 +35,9 @@ func (r *Record) Resource(now time.Time) Resource {
 		out.EndedAt = &r.EndedAt
 	case out.Status == Expired:
 		out.EndedAt = &r.Deadline
+	}
+	if !r.OpenedAt.IsZero() {
+		out.OpenedAt = &r.OpenedAt
 	}
 	if !r.RenewalAskedAt.IsZero() {
 		out.RenewalAsked = &r.RenewalAskedAt

@@ -160,6 +160,22 @@ func (r *Redeemer) Lookup(ctx context.Context, token string) (Preview, error) {
 	return p, nil
 }
 
+// Followed tells the ledger, once for each invitation, that somebody follows the link of an open invitation in a browser. It
+// is an observation: it decides nothing, and where it cannot be stored it is left out.
+func (r *Redeemer) Followed(ctx context.Context, p Preview) {
+	record := p.Record
+	e := events.Event{
+		ID: events.DerivedEventID("opened", record.ID), Source: source, Type: events.TypeInvitationOpened,
+		Subject: record.ID, Time: r.Ledger.Now(), CorrelationID: record.ID, CausationID: record.ID,
+		Data: &events.InvitationOpened{Invitation: record.ID, Generation: record.Generation},
+	}
+	telemetry.Inject(ctx, &e)
+	subject := events.InvitationSubject(record.Organization, record.ID, events.FactOpened)
+	if m, err := ledger.Fact(subject, e); err == nil {
+		_, _ = r.Ledger.Publish(ctx, events.StreamInvitations, m.Expecting(subject, 0))
+	}
+}
+
 func (r *Redeemer) preview(ctx context.Context, record invitation.Record) (Preview, error) {
 	org, err := r.Roster.Organization(ctx, record.Organization)
 	if err != nil {

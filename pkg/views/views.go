@@ -49,7 +49,7 @@ func (v *Views) Close() { v.own.Close() }
 
 // invitationFacts are the facts that change a record; timers do not.
 var invitationFacts = []string{
-	events.FactRequested, events.FactSent, events.FactResend, events.FactReminded, events.FactRefused, events.FactRenewal, "delivery.*", "outcome.*",
+	events.FactRequested, events.FactSent, events.FactResend, events.FactReminded, events.FactRefused, events.FactOpened, events.FactRenewal, "delivery.*", "outcome.*",
 }
 
 func invitationFilters() []string {

@@ -204,21 +204,21 @@ func TestTheViewsFollowTheStreamsAndWhatIsLearnedShowsAtOnce(t *testing.T) {
 	l := openLedger(t)
 	db := redistest.Embedded(t)
 	v, other := open(t, db, l), open(t, db, l)
+	id, sequence := request(t, l, 99)
+	v.Learn(t.Context(), invitation.Record{
+		ID: id, Organization: org, Requested: sequence, RequestedAt: l.Now(), Deadline: l.Now().Add(time.Hour), DeadlineSeq: sequence, Generation: 1,
+		Mail: invitation.Queued, Intent: sequence,
+		Request: &events.InvitationRequested{Organization: org, Email: "person-99@example.org", Role: "admin", Invitation: id, Person: person(99)},
+	})
+	page, err := v.List(t.Context(), org, views.Query{Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, page.Records, 1, "before the stream brought it")
+
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
 	for _, each := range []*views.Views{v, other} { // two processes share the work
 		go func() { ended <- each.Run(ctx) }()
 	}
-	id := events.NewInvitationID()
-	v.Learn(ctx, invitation.Record{
-		ID: id, Organization: org, Requested: 1, RequestedAt: l.Now(), Deadline: l.Now().Add(time.Hour), DeadlineSeq: 1, Generation: 1,
-		Request: &events.InvitationRequested{Organization: org, Email: "a@example.org", Role: "member", Invitation: id, Person: person(1)},
-	})
-	page, err := v.List(ctx, org, views.Query{Limit: 10})
-	require.NoError(t, err)
-	require.Len(t, page.Records, 1)
-
-	request(t, l, 99) // takes the sequence that was learned, as if the stream brought it again
 	for n := range 50 {
 		request(t, l, n)
 	}

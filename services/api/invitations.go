@@ -285,7 +285,7 @@ func (s *Service) whole(ctx context.Context, id string) (record invitation.Recor
 
 // complete adds what the deciding facts leave out: delivery, and what became of the acceptance.
 func (s *Service) complete(ctx context.Context, record *invitation.Record) error {
-	facts, err := s.Ledger.Facts(ctx, record.Organization, record.ID, "delivery.*", events.FactRefused, events.FactRenewal)
+	facts, err := s.Ledger.Facts(ctx, record.Organization, record.ID, "delivery.*", events.FactRefused, events.FactOpened, events.FactRenewal)
 	if err != nil {
 		return err
 	}

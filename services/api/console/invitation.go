@@ -168,6 +168,8 @@ func (t *teller) tellMore(e events.Event) (step, bool) {
 		return step{Icon: "clock", Text: "Reminder sent"}, true
 	case *events.InvitationAcceptRefused:
 		return step{Icon: "shield", Tone: "warn", Text: "Somebody with the link was turned away", More: refusedBecause(d.Reason)}, true
+	case *events.InvitationOpened:
+		return step{Icon: "eye", Text: "The link was opened"}, true
 	case *events.InvitationRenewalAsked:
 		return step{Icon: "refresh-cw", Text: "A new link was asked for", More: "by somebody with the expired link"}, true
 	case *events.InvitationNoticed:

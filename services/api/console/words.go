@@ -57,6 +57,11 @@ func open(r *invitation.Record, said events.Delivery, now time.Time) state {
 		return state{Tone: "bad", Icon: "triangle-alert", Text: "Marked as spam", More: "by the invitee"}
 	case invitation.Deferred:
 		return state{Tone: "warn", Icon: "hourglass", Text: "Delayed", More: "the receiving server asks to try later", Left: left}
+	}
+	if !r.OpenedAt.IsZero() {
+		return state{Tone: "lead", Icon: "eye", Text: "Opened the link", More: "not accepted yet", Left: left}
+	}
+	switch r.DeliveryState() {
 	case invitation.Delivered:
 		return state{Tone: "lead", Icon: "mail-check", Text: "Delivered", Left: left}
 	case invitation.Sent:

@@ -22,6 +22,8 @@ func TestOneReadableStateTellsOfDeliveryAndLife(t *testing.T) {
 	joined.Provisioned = true
 	refused := ended(invitation.Accepted, events.RefusedAuthority)
 	refused.Refused = true
+	opened := open(invitation.Delivered)
+	opened.OpenedAt = now
 	for want, c := range map[string]struct {
 		record invitation.Record
 		said   events.Delivery
@@ -29,6 +31,7 @@ func TestOneReadableStateTellsOfDeliveryAndLife(t *testing.T) {
 		"Being sent, expires in 2 days":      {record: open("")},
 		"Sent, expires in 2 days":            {record: open(invitation.Sent)},
 		"Delivered, expires in 2 days":       {record: open(invitation.Delivered)},
+		"Opened the link, expires in 2 days": {record: opened},
 		"Delayed, expires in 2 days":         {record: open(invitation.Deferred)},
 		"Bounced: mailbox unknown":           {open(invitation.Bounced), events.Delivery{Code: 550}},
 		"Bounced: mailbox full":              {open(invitation.Bounced), events.Delivery{Code: 552}},

@@ -97,6 +97,9 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, token string, a att
 	v.Form, v.Attempt = formToken(token), a
 	who, signedIn := p.claimant(r)
 	open, accepted := err == nil, problem.Is(err, problem.Accepted)
+	if open && followed(r) {
+		p.Redeemer.Followed(r.Context(), preview)
+	}
 	switch {
 	case signedIn && (open || accepted) && !p.Mailbox.Invites(preview, who.Email):
 		p.wrongAccount(w, r, token, v)
@@ -109,6 +112,11 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, token string, a att
 	default:
 		p.ended(w, r, preview, err, v)
 	}
+}
+
+// followed reports whether a person's click led here: browsers say so, and what fetches links by itself does not.
+func followed(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-User") == "?1" && r.Header.Get("Sec-Purpose") == ""
 }
 
 // ended shows how an invitation ended.

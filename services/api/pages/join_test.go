@@ -34,6 +34,22 @@ func TestTheLinkMovesItsTokenFromTheAddressBarIntoAShortLivedCookie(t *testing.T
 	}
 }
 
+func TestOnlyAPersonsClickIsTakenForFollowingTheLink(t *testing.T) {
+	d, b := setup(t)
+	b.get("/i/" + token)
+	b.do(http.MethodHead, "/i/"+token, nil, http.Header{"Sec-Fetch-User": {"?1"}})
+	b.do(http.MethodGet, "/i/"+token, nil, http.Header{"Sec-Fetch-Mode": {"navigate"}})
+	b.do(http.MethodGet, "/join", nil, http.Header{"Sec-Fetch-User": {"?1"}, "Sec-Purpose": {"prefetch"}})
+	require.Zero(t, d.followed)
+	b.do(http.MethodGet, "/i/"+token, nil, http.Header{"Sec-Fetch-User": {"?1"}})
+	require.Equal(t, 1, d.followed)
+	require.Empty(t, d.acts)
+
+	d.links[token].Record.Outcome = invitation.Revoked
+	b.do(http.MethodGet, "/join", nil, http.Header{"Sec-Fetch-User": {"?1"}})
+	require.Equal(t, 1, d.followed)
+}
+
 func TestOverHTTPSTheCookieIsSecureAndBoundToItsHost(t *testing.T) {
 	d, _ := setup(t)
 	p := pages.New(pages.Options{Redeemer: d, PublicURL: "https://invite.example.org/usher/", Clock: func() time.Time { return d.now }})

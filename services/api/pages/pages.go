@@ -21,6 +21,7 @@ import (
 // Errors are those of redeem.Redeemer.
 type Redeemer interface {
 	Lookup(ctx context.Context, token string) (redeem.Preview, error)
+	Followed(ctx context.Context, p redeem.Preview)
 	Accept(ctx context.Context, token string, by redeem.By) (redeem.Success, error)
 	Decline(ctx context.Context, token, reason string) (redeem.Preview, error)
 	Renew(ctx context.Context, token string) (redeem.Renewal, error)

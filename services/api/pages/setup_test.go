@@ -36,6 +36,7 @@ type door struct {
 	refuse     error // what Accept answers
 	by         redeem.By
 	acts       []string
+	followed   int
 	unsubLinks map[string]bool
 }
 
@@ -74,6 +75,13 @@ func (d *door) Lookup(_ context.Context, token string) (redeem.Preview, error) {
 		return *p, problem.New(problem.Replaced, "A newer e-mail was sent.")
 	}
 	return *p, nil
+}
+
+// Followed counts.
+func (d *door) Followed(context.Context, redeem.Preview) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.followed++
 }
 
 // end is the first outcome, or the refusal where there is another.

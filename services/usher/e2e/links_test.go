@@ -369,3 +369,22 @@ func TestAReminderIsMailedOnceAndOnlyWhileTheInvitationIsOpen(t *testing.T) {
 	require.Len(t, c.Mails.To(t, invitation.Email), 3)
 	require.Equal(t, 2, bus.Count(t, "INVITATIONS", "invitations."+o.ID+"."+invitation.ID+".reminded"))
 }
+
+func TestThatSomebodyFollowedTheLinkIsToldOnceAndDecidesNothing(t *testing.T) {
+	t.Parallel()
+	u := common(t)
+	o := u.Organization(t)
+	invitation, mail := o.Invited(t, "member")
+	clicked := func(int) tried {
+		a, err := harness.Client{URL: u.URL}.Try(http.MethodGet, "/join", nil, "Cookie", "usher-invitation="+mail.Token(t), "Sec-Fetch-User", "?1")
+		return tried{a, err}
+	}
+	for _, a := range atOnce(20, clicked) {
+		require.NoError(t, a.err)
+		require.Equal(t, http.StatusOK, a.Status)
+	}
+	seen := o.Await(t, invitation.ID, "opened", func(i harness.Invitation) bool { return i.OpenedAt != nil })
+	require.Equal(t, "pending", seen.Status)
+	require.Equal(t, 1, u.Bus(t).Count(t, "INVITATIONS", "invitations."+o.ID+"."+invitation.ID+".opened"))
+	o.Accept(t, invitation, mail)
+}

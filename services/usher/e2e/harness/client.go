@@ -189,6 +189,7 @@ type Invitation struct {
 	RequestedAt  time.Time         `json:"requested_at"`
 	ExpiresAt    time.Time         `json:"expires_at"`
 	EndedAt      *time.Time        `json:"ended_at"`
+	OpenedAt     *time.Time        `json:"opened_at"`
 	Metadata     map[string]string `json:"metadata"`
 	Replaces     string            `json:"replaces"`
 }
