@@ -10,7 +10,7 @@ MODULES  = $(shell $(GO) list -m -f '{{.Dir}}')
 # What Usher is made of, and what looks at it from outside.
 PRODUCT := ./events/... ./pkg/... ./services/acceptance/... ./services/api/... ./services/mailer/... ./services/usher/...
 OUTSIDE := ./deploy/composetest/... ./services/usher/bench/... ./services/usher/e2e/contract/...
-E2E     := ./services/usher/e2e/...
+E2E     := ./services/usher/e2e/... ./services/usher/e2e/browser/...
 
 .DEFAULT_GOAL := help
 .PHONY: help up build test test-short e2e e2e-long lint fmt generate screenshots mails bench fuzz docker compose-test clean \
@@ -60,7 +60,7 @@ compose-test: ## the compose file in a real Docker engine: yours or, as root on 
 	deploy/composetest/engine.sh $(GO) -C deploy/composetest test -tags engine -count=1 -timeout 60m -v .
 
 e2e: needs ## the end-to-end suite, through real processes
-	$(GO) test -count=1 -short -timeout 15m $(E2E)
+	$(GO) test -count=1 -short -p 1 -timeout 15m $(E2E)
 
 e2e-long: needs ## the same with all its rounds, and the race detector in the processes
 	GOFLAGS=-race $(GO) test -count=1 -timeout 60m $(E2E)
