@@ -154,9 +154,6 @@ func greet(out io.Writer, p *platform.Platform, options platform.Options, url st
 		say("  Console     %s/console", url)
 	}
 	say("  API         %s          docs: %s/docs/", url, url)
-	if s.Development() || s.OIDCIssuer != "" {
-		say("  Console     %s/console", url)
-	}
 	if !s.Mailgun() {
 		say("  Outbox      %s/outbox   (no mail leaves this machine: MAILGUN_* are not set)", url)
 	}
