@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -38,39 +39,38 @@ func (g gate) flush(items []int) []coalesce.Result[int] {
 }
 
 func TestWhoComesWhileABatchIsUnderWaySharesTheNext(t *testing.T) {
-	g := newGate()
-	b := coalesce.New(coalesce.Options[int]{Limit: 100}, g.flush)
-	defer b.Close()
-	var callers sync.WaitGroup
-	call := func(i int) {
-		callers.Go(func() {
-			v, err := b.Do(context.Background(), i)
-			if i%7 == 0 {
-				require.EqualError(t, err, fmt.Sprintf("refused %d", i))
-				return
-			}
-			require.NoError(t, err)
-			require.Equal(t, 2*i, v)
-		})
-	}
-	call(1)
-	require.Equal(t, 1, <-g.sizes) // alone, and at once
-	var entered sync.WaitGroup
-	entered.Add(1)
-	go func() {
-		defer entered.Done()
-		for _, r := range b.DoAll(context.Background(), []int{2, 3, 4, 5, 6, 7, 8}) {
-			_ = r
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		b := coalesce.New(coalesce.Options[int]{Limit: 100}, g.flush)
+		defer b.Close()
+		release := sync.OnceFunc(func() { close(g.open) })
+		defer release() // before Close, which waits for the batch
+		var callers sync.WaitGroup
+		call := func(i int) {
+			callers.Go(func() {
+				v, err := b.Do(context.Background(), i)
+				if i%7 == 0 {
+					assert.EqualError(t, err, fmt.Sprintf("refused %d", i))
+					return
+				}
+				assert.NoError(t, err)
+				assert.Equal(t, 2*i, v)
+			})
 		}
-	}()
-	g.open <- struct{}{} // the first batch ends; the seven are gathered
-	require.Equal(t, 7, <-g.sizes)
-	close(g.open)
-	entered.Wait()
-	for i := 10; i < 60; i++ {
-		call(i)
-	}
-	callers.Wait()
+		call(1)
+		require.Equal(t, 1, <-g.sizes) // alone, and at once
+		for i := 2; i <= 8; i++ {
+			call(i)
+		}
+		synctest.Wait() // until they are all handed in
+		g.open <- struct{}{}
+		require.Equal(t, 7, <-g.sizes)
+		release()
+		for i := 10; i < 60; i++ {
+			call(i)
+		}
+		callers.Wait()
+	})
 }
 
 func TestPatientItemsLetOthersGoFirstAndAreNotStarved(t *testing.T) {
