@@ -1,0 +1,15 @@
+module github.com/usherhq/usher/services/usher/faults
+
+go 1.26.0
+
+require (
+	github.com/usherhq/usher/events v0.0.0
+	github.com/usherhq/usher/pkg v0.0.0
+	github.com/usherhq/usher/services/mailer v0.0.0
+)
+
+replace (
+	github.com/usherhq/usher/events => ../../../events
+	github.com/usherhq/usher/pkg => ../../../pkg
+	github.com/usherhq/usher/services/mailer => ../../mailer
+)
