@@ -10,6 +10,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/i18n"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
@@ -55,6 +56,7 @@ func (s *Service) requested(ctx context.Context, m *bus.Received) error {
 	if err := s.work(ctx, t); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.MailerMailed)
 	return s.nextReminder(ctx, t)
 }
 
@@ -77,6 +79,7 @@ func (s *Service) reminderDue(ctx context.Context, m *bus.Received) error {
 	if !ok {
 		return bus.Never("unexpected-event", errors.New("not a reminder's timer"))
 	}
+	failpoint.Here(failpoint.ReminderDue)
 	r, err := s.known(ctx, m)
 	if err != nil {
 		return err
@@ -85,6 +88,7 @@ func (s *Service) reminderDue(ctx context.Context, m *bus.Received) error {
 	if err := s.work(ctx, t); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.ReminderMailed)
 	return s.nextReminder(ctx, t)
 }
 
@@ -125,6 +129,7 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 // publishes first and looks at the claim second, so that one of the two always sees the other.
 func (s *Service) work(ctx context.Context, t task) error {
 	ref := t.ref()
+	failpoint.Here(failpoint.MailerReceived)
 	var token links.Token
 	var index redisdb.Token
 	if t.about == "" { // a notice brings no link of the invitee's
@@ -138,6 +143,7 @@ func (s *Service) work(ctx context.Context, t task) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.MailerClaimed)
 	if !claim.Won {
 		return s.contested(ctx, t, ref, claim, token)
 	}
@@ -147,8 +153,10 @@ func (s *Service) work(ctx context.Context, t task) error {
 func (s *Service) sendIfNeeded(ctx context.Context, t task, ref redisdb.Intent, token links.Token) error {
 	needed, err := s.needed(ctx, &t)
 	if err != nil || !needed {
+		failpoint.Here(failpoint.MailerUnneeded)
 		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
 	}
+	failpoint.Here(failpoint.MailerNeeded)
 	return s.send(ctx, t, ref, token)
 }
 
@@ -181,6 +189,7 @@ func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token li
 		if err := s.bounced(ctx, t, reason, 0); err != nil {
 			return err
 		}
+		failpoint.Here(failpoint.MailerSuppressed)
 		return s.Redis.Release(ctx, ref, s.worker)
 	}
 	letter, err := s.letter(ctx, t, token)
@@ -191,7 +200,9 @@ func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token li
 	if err != nil {
 		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
 	}
+	failpoint.Here(failpoint.MailerRendered)
 	id, err := s.outgoing.Send(ctx, letter)
+	failpoint.Here(failpoint.MailerSent)
 	return s.settle(ctx, t, ref, letter, id, err)
 }
 
@@ -314,15 +325,18 @@ func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, cla
 	case err != nil:
 		return s.wait(err)
 	case found:
+		failpoint.Here(failpoint.MailerFound)
 		if err := s.publishSent(ctx, t, letter, id); err != nil {
 			return err
 		}
+		failpoint.Here(failpoint.MailerFoundTold)
 		return s.Redis.Settle(ctx, ref, claim)
 	}
 	took, err := s.Redis.TakeOver(ctx, ref, claim, s.worker)
 	if err != nil || !took {
 		return errors.Join(err, bus.Later(time.Second, errors.New("another worker settles this mail")))
 	}
+	failpoint.Here(failpoint.MailerTakenOver)
 	return s.sendIfNeeded(ctx, t, ref, token) // looked at again: a revoke may have been answered while the claim was old
 }
 
@@ -341,6 +355,7 @@ func (s *Service) sent(ctx context.Context, t task, ref redisdb.Intent, letter m
 	if err := s.publishSent(ctx, t, letter, id); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.MailerRecorded)
 	return s.Redis.Release(ctx, ref, s.worker)
 }
 
@@ -373,6 +388,7 @@ func (s *Service) refused(ctx context.Context, t task, ref redisdb.Intent, why *
 	} else if err := s.bounced(ctx, t, why.Reason, why.Code); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.MailerBounced)
 	return s.Redis.Release(ctx, ref, s.worker)
 }
 
