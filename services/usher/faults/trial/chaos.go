@@ -124,10 +124,6 @@ func (c *Chaos) back(at time.Duration, p *cluster.Program) {
 
 // failpoint has a process killed, frozen for a while, or made to panic, between two steps of its work.
 func (c *Chaos) failpoint() {
-	if len(c.points) == 0 {
-		c.killService()
-		return
-	}
 	s, at := c.service(), c.moment()/2
 	point := c.points[s.Kind][c.rng.IntN(len(c.points[s.Kind]))]
 	action := []string{"kill", "kill", "kill", "stop", "panic"}[c.rng.IntN(5)]

@@ -99,7 +99,7 @@ func (t *Trial) open(ctx context.Context) (err error) {
 	for _, s := range t.cluster.Services {
 		points, err := s.Failpoints(ctx)
 		if err != nil {
-			continue // XXX
+			return fmt.Errorf("failpoints of %s: %w", s.Name, err)
 		}
 		if t.points[s.Kind] != nil {
 			continue
