@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -239,4 +240,37 @@ func TestABrokerOrRedisThatPromisesLessIsRefused(t *testing.T) {
 		require.NotZero(t, o.Code)
 		require.Contains(t, o.Out+o.Err, c.says)
 	}
+}
+
+// TestRowsAnsweredNotNowAreInvitedByARepeatOfTheRequest: the first answer says "not now" of every row, because the broker
+// stopped answering after the request was begun. It is no answer to keep.
+func TestRowsAnsweredNotNowAreInvitedByARepeatOfTheRequest(t *testing.T) {
+	t.Parallel()
+	d := harness.Deploy(t)
+	o := d.Organization(t)
+	rows := make([]map[string]any, 40)
+	for i := range rows {
+		rows[i] = map[string]any{"organization": o.ID, "email": harness.Address("row"), "role": "member"}
+	}
+	ask := func() harness.Answer {
+		return o.API().Post(t, "/v1/invitations", map[string]any{"invitations": rows}, "Idempotency-Key", "k-"+o.ID)
+	}
+	require.NoError(t, syscall.Kill(d.Broker.Pid(), syscall.SIGSTOP))
+	first := ask()
+	require.NoError(t, syscall.Kill(d.Broker.Pid(), syscall.SIGCONT))
+	require.NotEmpty(t, first.Header.Get("Retry-After"))
+	for _, r := range harness.Read[harness.Bulk](t, first, http.StatusOK).Results {
+		require.Equal(t, http.StatusServiceUnavailable, r.Status)
+	}
+	harness.Eventually(t, "all rows to be invited", func() bool {
+		for _, r := range harness.Read[harness.Bulk](t, ask(), http.StatusOK).Results {
+			if r.Status != http.StatusAccepted {
+				return false
+			}
+		}
+		return true
+	})
+	again := ask()
+	require.Equal(t, "true", again.Header.Get("Idempotent-Replayed"), "the whole answer is kept")
+	require.Equal(t, len(rows), d.Bus(t).Count(t, "INVITATIONS", "invitations."+o.ID+".*.requested"))
 }

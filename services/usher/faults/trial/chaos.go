@@ -325,8 +325,9 @@ func (c *Chaos) partition() {
 }
 
 // failover kills the primary Redis, with what it had not replicated.
-func (c *Chaos) failover() {
-	at := c.moment()
+func (c *Chaos) failover() { c.failoverAt(c.moment()) }
+
+func (c *Chaos) failoverAt(at time.Duration) {
 	c.add(at, "kill the primary redis", func(context.Context) error {
 		r, err := c.cluster.Primary()
 		if err != nil {
@@ -341,8 +342,9 @@ func (c *Chaos) failover() {
 }
 
 // killLeader kills the node that leads the ledger's stream.
-func (c *Chaos) killLeader() {
-	at := c.moment()
+func (c *Chaos) killLeader() { c.killLeaderAt(c.moment()) }
+
+func (c *Chaos) killLeaderAt(at time.Duration) {
 	c.add(at, "kill the leader of the ledger", func(ctx context.Context) error {
 		name, err := c.leader(ctx)
 		if err != nil {
