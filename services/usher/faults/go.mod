@@ -8,6 +8,12 @@ require (
 	github.com/usherhq/usher/services/mailer v0.0.0
 )
 
+require (
+	github.com/hanwen/go-fuse/v2 v2.12.1 // indirect
+	github.com/stretchr/testify v1.12.1 // indirect
+	pgregory.net/rapid v1.3.0 // indirect
+)
+
 replace (
 	github.com/usherhq/usher/events => ../../../events
 	github.com/usherhq/usher/pkg => ../../../pkg
