@@ -8,9 +8,10 @@
 //
 // A file's contents: after fsync or fdatasync of the file, by whatever handle; with O_SYNC or O_DSYNC, after the write
 // returned. A new size, from a write or a truncation, is like contents. Of what was not synced, a cut leaves a subset that it
-// draws: each sector of 512 bytes by itself is the new or the old one (never half of each), and the size is the new or the
-// old one, with zeros where a sector that was never written is now inside the file. Mode and times are not modelled: they
-// are always durable.
+// draws: each sector of 512 bytes by itself is the new or the old one, never half of each. With Strict the size is the new or
+// the old one, and a sector inside it that was never written is zeros. With Journalled a file that grew has grown up to any
+// of its sectors, and what is in between was written: ext4 (data=ordered, its default) and XFS write contents first and the
+// size after. Mode and times are not modelled: they are always durable.
 //
 // A name (created, removed, renamed; files and folders alike): after fsync as Names says. Changes of names are lost from the
 // newest on, as from a journal: a cut draws how many of the newest are gone, and what is older stands. A rename, also over

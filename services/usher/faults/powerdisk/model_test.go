@@ -295,11 +295,11 @@ func (h *history) allows(t require.TestingT, left map[string]string) {
 func (h *history) contentsAllowed(table map[string]int, left map[string]string) string {
 	for path, file := range table {
 		c := h.files[file]
-		if n := len(left[path]); n != len(c.synced) && n != len(c.now) {
-			return fmt.Sprintf("%s is %d long, not %d or %d", path, n, len(c.synced), len(c.now))
+		if n := len(left[path]); !h.sizeAllowed(c, n) {
+			return fmt.Sprintf("%s is %d long, was %d and is %d", path, n, len(c.synced), len(c.now))
 		}
 		for at := 0; at*sector < len(left[path]); at++ {
-			if got := sectorOf([]byte(left[path]), at); !c.allows(at, got) {
+			if got := sectorOf([]byte(left[path]), at); !h.sectorAllowed(c, at, got) {
 				return fmt.Sprintf("sector %d of %s is %q", at, path, got)
 			}
 		}
@@ -307,9 +307,18 @@ func (h *history) contentsAllowed(table map[string]int, left map[string]string) 
 	return ""
 }
 
-// allows tells whether a sector may hold that: what was synced, what it is now, or zeros; cut or filled up to the size.
-func (c *contents) allows(at int, got string) bool {
-	candidates := []string{sectorOf(c.synced, at), sectorOf(c.now, at), ""}
+func (h *history) sizeAllowed(c *contents, n int) bool {
+	partly := h.rules == Journalled && n%sector == 0 && n > len(c.synced) && n < len(c.now)
+	return n == len(c.synced) || n == len(c.now) || partly
+}
+
+// sectorAllowed tells whether a sector may hold that: what was synced or what it is now, filled with zeros or cut to the
+// size. Where the strict rules let a file grow over what was not written there are zeros; a journal writes first.
+func (h *history) sectorAllowed(c *contents, at int, got string) bool {
+	candidates := []string{sectorOf(c.now, at)}
+	if h.rules == Strict || at*sector+len(got) <= len(c.synced) {
+		candidates = append(candidates, sectorOf(c.synced, at))
+	}
 	return slices.ContainsFunc(candidates, func(s string) bool {
 		filled := s + string(make([]byte, max(len(got)-len(s), 0)))
 		return filled[:len(got)] == got

@@ -423,6 +423,7 @@ type survivors struct {
 	share  float64 // of the unsynced sectors
 	next   *volume
 	made   map[*inode]*inode
+	grown  int // the size that a file had on the platter before the cut
 }
 
 func (s *survivors) fill(old, folder *inode) {
@@ -442,15 +443,35 @@ func (s *survivors) fill(old, folder *inode) {
 func (s *survivors) contents(was, is *inode) {
 	is.mtime = was.mtime
 	if s.chance != nil {
-		if s.chance.Float64() < s.share {
-			was.storeSize(len(was.data))
-		}
+		s.size(was)
 		for _, at := range slices.Sorted(maps.Keys(was.unsynced)) {
-			if s.chance.Float64() < s.share {
+			if s.appended(was, at) || s.chance.Float64() < s.share {
 				was.store(at, len(was.stored))
 			}
 		}
 	}
 	is.data, is.stored = slices.Clone(was.stored), slices.Clone(was.stored)
 	s.next.used += blocks(int64(len(is.data)))
+}
+
+// size draws what size a file has on the platter.
+func (s *survivors) size(was *inode) {
+	s.grown = len(was.stored)
+	grows := len(was.data) > len(was.stored)
+	if s.chance.Float64() >= s.share {
+		return
+	}
+	if grows && s.next.rules == Journalled {
+		first := len(was.stored) / sector
+		written := s.chance.IntN((len(was.data)-1)/sector - first + 2)
+		was.storeSize(max(min((first+written)*sector, len(was.data)), len(was.stored)))
+		return
+	}
+	was.storeSize(len(was.data))
+}
+
+// appended tells whether a sector is in what a journal wrote before it let the file grow over it.
+func (s *survivors) appended(was *inode, at int64) bool {
+	end := min((at+1)*sector, int64(len(was.data)))
+	return s.next.rules == Journalled && end > int64(s.grown) && end <= int64(len(was.stored))
 }
