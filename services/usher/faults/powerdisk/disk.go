@@ -98,6 +98,9 @@ func (d *Disk) unmount() error {
 	return nil
 }
 
+// Sync makes everything durable, as the kernel does with what is old enough.
+func (d *Disk) Sync() { d.set((*volume).syncAll) }
+
 // Fill leaves so many bytes of space. What needs more fails with ENOSPC, a write after it wrote what there was space for.
 func (d *Disk) Fill(left int64) { d.set(func(v *volume) { v.limit = v.used + left }) }
 

@@ -141,6 +141,35 @@ func TestNoSectorIsTorn(t *testing.T) {
 	require.Equal(t, map[string]bool{"xx": true, "\x00\x00": true, "x": true, "\x00": true}, seen)
 }
 
+func TestAfterASyncOfTheDiskNothingIsLost(t *testing.T) {
+	d := mount(t, powerdisk.Strict)
+	require.NoError(t, os.Mkdir(filepath.Join(d.Path(), "folder"), 0o700))
+	write(t, filepath.Join(d.Path(), "folder", "file"), "text")
+	d.Sync()
+	cut(t, d)
+	text, err := os.ReadFile(filepath.Join(d.Path(), "folder", "file"))
+	require.NoError(t, err)
+	require.Equal(t, "text", string(text))
+}
+
+// TestAJournalledFileGrowsUpToAnyOfItsSectors: what is appended is there from its beginning on, up to anywhere.
+func TestAJournalledFileGrowsUpToAnyOfItsSectors(t *testing.T) {
+	d, sizes := mount(t, powerdisk.Journalled), map[int]bool{}
+	for seed := range uint64(60) {
+		f := write(t, filepath.Join(d.Path(), "file"), strings.Repeat("-", 100))
+		require.NoError(t, f.Sync())
+		_, err := f.WriteString(strings.Repeat("+", 1500))
+		require.NoError(t, err)
+		d.Cut(rand.New(rand.NewPCG(seed, 0)))
+		require.NoError(t, d.Restore())
+		text, err := os.ReadFile(filepath.Join(d.Path(), "file"))
+		require.NoError(t, err)
+		require.Equal(t, strings.Repeat("-", 100)+strings.Repeat("+", len(text)-100), string(text))
+		sizes[len(text)] = true
+	}
+	require.Equal(t, map[int]bool{100: true, 512: true, 1024: true, 1536: true, 1600: true}, sizes)
+}
+
 // TestARenameOverAFileIsOneChange: with any luck there is the old file or the new one, and never none.
 func TestARenameOverAFileIsOneChange(t *testing.T) {
 	d := mount(t, powerdisk.Journalled)

@@ -280,16 +280,36 @@ func (v *volume) sync(i *inode) syscall.Errno {
 			return syscall.EIO
 		}
 		v.storeNames(i)
-		if !i.folder {
-			for s := range i.unsynced {
-				i.store(s, len(i.data))
-			}
-			clear(i.unsynced)
-			i.storeSize(len(i.data))
-		}
+		i.storeContents()
 		v.counts.Syncs++
 		return 0
 	})
+}
+
+// syncAll makes all of the volume durable. The caller holds the lock.
+func (v *volume) syncAll() {
+	v.storeOldest(len(v.pending))
+	v.each((*inode).storeContents)
+}
+
+// each goes through all files and folders that have a name.
+func (v *volume) each(visit func(*inode)) {
+	var walk func(*inode)
+	walk = func(i *inode) {
+		visit(i)
+		for _, in := range i.names {
+			walk(in)
+		}
+	}
+	walk(v.root)
+}
+
+func (i *inode) storeContents() {
+	for s := range i.unsynced {
+		i.store(s, len(i.data))
+	}
+	clear(i.unsynced)
+	i.storeSize(len(i.data))
 }
 
 // fails tells whether it is this fsync's turn to fail.
@@ -406,14 +426,7 @@ func (v *volume) cut(chance *rand.Rand) *volume {
 func (v *volume) counters() Counters {
 	c := v.counts
 	c.UnsyncedNames = int64(len(v.pending))
-	var walk func(*inode)
-	walk = func(i *inode) {
-		c.UnsyncedBytes += int64(len(i.unsynced)) * sector
-		for _, in := range i.names {
-			walk(in)
-		}
-	}
-	walk(v.root)
+	v.each(func(i *inode) { c.UnsyncedBytes += int64(len(i.unsynced)) * sector })
 	return c
 }
 
