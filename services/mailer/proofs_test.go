@@ -29,8 +29,7 @@ import (
 // post is a mailer that keeps its mails, and the organization acme with an owner and an admin.
 type post struct {
 	*platform.Platform
-	embedded *redisdb.Embedded
-	box      *outbox.Outbox
+	box *outbox.Outbox
 }
 
 func open(t *testing.T) *post {
@@ -43,7 +42,7 @@ func open(t *testing.T) *post {
 	p, err := platform.Open(t.Context(), s, platform.Options{Name: "usher", Logs: io.Discard, Broker: brokertest.Run(t), Redis: redis})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
-	x := &post{Platform: p, embedded: redis, box: outbox.New(0, nil)}
+	x := &post{Platform: p, box: outbox.New(0, nil)}
 	x.seed(t)
 	service, err := mailer.New(p, x.box)
 	require.NoError(t, err)

@@ -290,8 +290,8 @@ const (
 
 // contested handles a claim that somebody has: another worker that is at it, or one that died with the outcome unknown.
 func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, token links.Token) error {
-	if claim.Intent != ref.Sequence {
-		return s.behind(ctx, t, ref, claim, token)
+	if claim.Intent != ref.Sequence { // another mail of the same invitation is on its way
+		return bus.Later(time.Second, errors.New("another mail of this invitation is being sent"))
 	}
 	if claim.Owner != s.worker {
 		if alive := ackWait - s.Ledger.Now().Sub(claim.Since); alive > 0 {
@@ -324,24 +324,6 @@ func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, cla
 		return errors.Join(err, bus.Later(time.Second, errors.New("another worker settles this mail")))
 	}
 	return s.sendIfNeeded(ctx, t, ref, token) // looked at again: a revoke may have been answered while the claim was old
-}
-
-// behind waits for another mail of the same invitation, whose claim is gone once it is sent. One that is older than any call
-// to the provider lasts is a leftover: a worker died with it, or Redis came back from a power cut without the last second,
-// in which it was given up, and then nobody will ever come for it. Whoever does come finds what the ledger says.
-func (s *Service) behind(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, token links.Token) error {
-	if alive := ackWait - s.Ledger.Now().Sub(claim.Since); alive > 0 {
-		return bus.Later(min(alive, time.Second), errors.New("another mail of this invitation is being sent"))
-	}
-	needed, err := s.needed(ctx, &t)
-	if err != nil || !needed {
-		return err
-	}
-	took, err := s.Redis.TakeOver(ctx, ref, claim, s.worker)
-	if err != nil || !took {
-		return errors.Join(err, bus.Later(time.Second, errors.New("another worker sends a mail of this invitation")))
-	}
-	return s.sendIfNeeded(ctx, t, ref, token) // looked at again, as in contested
 }
 
 // wait turns a Finder's error into "ask again".
