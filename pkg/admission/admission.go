@@ -13,6 +13,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
 	"github.com/usherhq/usher/pkg/apikeys"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
@@ -134,7 +135,10 @@ func (a *Admission) AdmitAll(ctx context.Context, requests []Request) []Verdict 
 		}
 		units, at = append(units, unit), append(at, i)
 	}
-	for j, result := range a.Ledger.PublishAll(ctx, events.StreamInvitations, units) {
+	failpoint.Here(failpoint.AdmissionJudged)
+	results := a.Ledger.PublishAll(ctx, events.StreamInvitations, units)
+	failpoint.Here(failpoint.AdmissionPublished)
+	for j, result := range results {
 		verdicts[at[j]] = a.settle(ctx, drafts[at[j]], result.Value, result.Err)
 	}
 	for i, d := range drafts { // the same address again within one call
@@ -358,6 +362,7 @@ func (a *Admission) settle(ctx context.Context, d *draft, sequence uint64, err e
 			}
 			return Verdict{Err: err}
 		}
+		failpoint.Here(failpoint.AdmissionRetaking)
 		sequence, err = a.Ledger.Publish(ctx, events.StreamInvitations, unit...)
 	}
 	return Verdict{Err: problem.New(problem.Conflict, "That address is being invited by others at the same time; try again.")}

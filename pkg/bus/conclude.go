@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 )
 
@@ -45,8 +46,10 @@ func (h *handler) conclude(next message.HandlerFunc) message.HandlerFunc {
 		h.meters.end(v)
 		switch v.kind {
 		case verdictDone, verdictDead:
+			failpoint.Here(failpoint.BusHandled)
 			d.ack()
 		default:
+			failpoint.Here(failpoint.BusRetrying)
 			d.nak(v.after)
 		}
 		return nil, nil
@@ -81,10 +84,12 @@ func growStack() byte {
 // bury publishes the dead letter. While that fails the message stays alive: it is tried again, and lost never.
 func (h *handler) bury(d *delivery, v verdict, cause error) verdict {
 	letter := h.deadLetter(d, v.reason, cause)
+	failpoint.Here(failpoint.BusBurying)
 	if err := h.router.options.DeadLetters.Publish(events.DeadLetterSubject(h.name), letter); err != nil {
 		h.log.Error("a dead letter could not be stored; its message will be tried again", append(about(d), "error", err)...)
 		return verdict{kind: verdictRetry, after: h.plan.backoff(d.deliveries)}
 	}
+	failpoint.Here(failpoint.BusBuried)
 	h.log.Error("message given up", append(about(d), "reason", v.reason, "error", scrubbed(cause))...)
 	return v
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 )
 
 // delivery is one message while it is ours: from its arrival until the broker was told what became of it.
@@ -119,6 +120,7 @@ func (d *delivery) settle(body []byte, confirm bool) {
 		d.subscription.log.Warn("the broker may not know what became of a message: it may come again",
 			"subject", d.subject, "sequence", d.sequence, "error", err)
 	}
+	failpoint.Here(failpoint.BusAnswered)
 	d.cancel()
 	d.subscription.release(d)
 }

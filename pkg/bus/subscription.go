@@ -14,6 +14,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/usherhq/usher/pkg/failpoint"
 )
 
 var (
@@ -285,6 +287,7 @@ func (s *subscription) attach() error {
 	if err != nil {
 		return fmt.Errorf("consumer %s: %w", s.Durable, err)
 	}
+	failpoint.Here(failpoint.StartConsumer)
 	s.consumer.Store(&consumer{c, stream})
 	s.trouble.Store(nil)
 	return nil
@@ -432,6 +435,7 @@ func (s *subscription) finish() {
 	s.fail(ErrClosed)
 	s.nc.RemoveStatusListener(s.status)
 	s.drain()
+	failpoint.Here(failpoint.StopDrained)
 	for _, d := range s.queue {
 		d.nak(0)
 	}
@@ -449,6 +453,7 @@ func (s *subscription) finish() {
 	for _, d := range s.held.all() {
 		d.nak(0)
 	}
+	failpoint.Here(failpoint.StopHandled)
 	// The broker reads in order: once it has answered, it has every ack too.
 	if err := s.nc.FlushTimeout(callTimeout); err != nil && !s.nc.IsClosed() {
 		s.log.Warn("the last acks may not have arrived: their messages would be handled again", "error", err)

@@ -5,6 +5,3 @@ import "time"
 
 // Clock tells the present instant.
 type Clock func() time.Time
-
-// System is the machine's clock, in UTC.
-func System() time.Time { return time.Now().UTC() }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 )
 
@@ -126,8 +127,10 @@ func (l *Ledger) handBatch(ctx context.Context, batch []jetstream.Msg, handle fu
 		}
 		return
 	}
+	failpoint.Here(failpoint.FollowHandled)
 	for _, m := range batch {
 		_ = m.Ack() // where this is lost, the batch comes again and is recognised
+		failpoint.Here(failpoint.FollowAcking)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/clock"
 	"github.com/usherhq/usher/pkg/coalesce"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 )
 
@@ -98,6 +99,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	if l.personKey, err = l.ensurePersonKey(ctx); err != nil {
 		return nil, err
 	}
+	failpoint.Here(failpoint.StartPersonKey)
 	if l.reader, l.unread, err = newReader(nc); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}

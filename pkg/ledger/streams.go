@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 )
 
@@ -71,6 +72,7 @@ func (l *Ledger) streams() []jetstream.StreamConfig {
 
 func (l *Ledger) provision(ctx context.Context) error {
 	for _, want := range l.streams() {
+		failpoint.Here(failpoint.StartStream)
 		_, err := l.js.CreateStream(ctx, want)
 		if err == nil {
 			continue
@@ -83,11 +85,13 @@ func (l *Ledger) provision(ctx context.Context) error {
 		}
 	}
 	for name, age := range buckets {
+		failpoint.Here(failpoint.StartBucket)
 		if err := l.provisionBucket(ctx, name, age); err != nil {
 			return err
 		}
 	}
 	for _, name := range objectStores {
+		failpoint.Here(failpoint.StartObjects)
 		if err := l.provisionObjects(ctx, name); err != nil {
 			return err
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"github.com/usherhq/usher/pkg/apikeys"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/roster"
@@ -102,8 +103,15 @@ func Load(service Service, environ []string) (Settings, error) {
 		s.MailFrom = "Usher <invitations@usher.localhost>"
 	}
 	problems = append(problems, s.problems(service)...)
+	if failpoint.Compiled && !s.Development() && vars[failpoint.EnvArm] == "" && vars[failpoint.EnvAddr] == "" {
+		problems = append(problems, errForFaultRuns)
+	}
 	return s, errors.Join(problems...)
 }
+
+// errForFaultRuns keeps a binary that anybody on this machine could stop from being shipped by accident.
+var errForFaultRuns = fmt.Errorf("this binary was built with failpoints, for fault runs: build it without that tag, or set %s or %s",
+	failpoint.EnvAddr, failpoint.EnvArm)
 
 // Development reports whether this is a developer's machine.
 func (s Settings) Development() bool { return s.Env == Development }

@@ -9,6 +9,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/platform"
@@ -57,6 +58,7 @@ func (s *Service) accepted(ctx context.Context, m *bus.Received) error {
 	if !ok || !known {
 		return bus.Never("unexpected-event", errors.New("not an accepted invitation"))
 	}
+	failpoint.Here(failpoint.AcceptanceReceived)
 	record, err := invitation.Standing(ctx, s.Ledger, org, id)
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && record.Request == nil {
 		return bus.Never("unknown-invitation", errors.New("there is no record of this invitation"))
@@ -67,6 +69,7 @@ func (s *Service) accepted(ctx context.Context, m *bus.Received) error {
 	if record.OutcomeSeq != m.Sequence {
 		return bus.Never("not-the-outcome", errors.New("another outcome of this invitation was first"))
 	}
+	failpoint.Here(failpoint.AcceptanceRead)
 	role, err := s.role(ctx, record.Request)
 	if problem.Is(err, problem.AuthorityLost) || problem.Is(err, problem.RoleGone) {
 		return s.refuse(ctx, m, record, refusal(err))
@@ -74,6 +77,7 @@ func (s *Service) accepted(ctx context.Context, m *bus.Received) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.AcceptanceDecided)
 	return s.provision(ctx, m, record, role, said)
 }
 
@@ -130,6 +134,7 @@ func (s *Service) provision(ctx context.Context, m *bus.Received, record invitat
 		}
 		sequence, err := s.Ledger.Publish(ctx, events.StreamMemberships, message.Expecting(subject, expected))
 		if err == nil {
+			failpoint.Here(failpoint.AcceptanceProvisioned)
 			s.Roster.Learn(provisioned.Membership, sequence, false)
 			return nil
 		}
@@ -178,6 +183,7 @@ func (s *Service) refuse(ctx context.Context, m *bus.Received, record invitation
 		return err
 	}
 	s.Logger.WarnContext(ctx, "an acceptance was refused", "invitation", record.ID, "reason", reason)
+	failpoint.Here(failpoint.AcceptanceRefusing)
 	return s.publish(ctx, message)
 }
 
@@ -188,6 +194,7 @@ func (s *Service) expiryDue(ctx context.Context, m *bus.Received) error {
 	if !ok || !known {
 		return bus.Never("unexpected-event", errors.New("not a timer of an invitation"))
 	}
+	failpoint.Here(failpoint.ExpiryReceived)
 	record, err := invitation.Standing(ctx, s.Ledger, org, id)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return nil // a claim whose invitation was never made: its publisher died in between
@@ -205,12 +212,14 @@ func (s *Service) expiryDue(ctx context.Context, m *bus.Received) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.ExpiryRead)
 	return s.publish(ctx, message)
 }
 
 // publish stores one message; that it was stored before, or that another outcome was first, is fine.
 func (s *Service) publish(ctx context.Context, message ledger.Message) error {
 	_, err := s.Ledger.Publish(ctx, events.StreamInvitations, message)
+	failpoint.Here(failpoint.AcceptanceTold)
 	if errors.Is(err, ledger.ErrConflict) || errors.Is(err, ledger.ErrDuplicate) {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
 	"github.com/usherhq/usher/pkg/apikeys"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 )
 
@@ -50,6 +51,7 @@ func (s *Service) authenticated(next http.Handler) http.Handler {
 			}
 			c.actor, c.person = who.Stored, address.Person(s.Ledger.PersonKey(), who.Canonical)
 		}
+		failpoint.Here(failpoint.APIAuthenticated)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	})
 }

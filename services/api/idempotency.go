@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/redisdb"
 )
@@ -59,10 +60,13 @@ func (s *Service) idempotent(next http.Handler) http.Handler {
 			s.refuse(w, err)
 			return
 		}
+		failpoint.Here(failpoint.APILeased)
 		answer := &recorder{header: http.Header{}, status: http.StatusOK}
 		ctx := context.WithValue(r.Context(), idempotencyKey{}, scope+"/"+key)
 		next.ServeHTTP(answer, r.WithContext(ctx))
+		failpoint.Here(failpoint.APIAnswered)
 		s.remember(context.WithoutCancel(r.Context()), scope, key, sum, answer)
+		failpoint.Here(failpoint.APIKept)
 		answer.copyTo(w)
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
 	"github.com/usherhq/usher/pkg/admission"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
@@ -96,6 +97,7 @@ func (s *Service) invite(ctx context.Context, in *inviteInput) (*acceptedOutput,
 	if err != nil {
 		return nil, s.refusal(err, "body.")
 	}
+	failpoint.Here(failpoint.APIAdmitted)
 	s.Views.Learn(ctx, record)
 	return s.accepted(record), nil
 }
@@ -180,6 +182,7 @@ func (s *Service) rows(ctx context.Context, raw []json.RawMessage) []bulkResult 
 		results[i] = bulkResult{Status: http.StatusAccepted, Invitation: &resource}
 		admitted = append(admitted, verdict.Record)
 	}
+	failpoint.Here(failpoint.BulkAdmitted)
 	s.Views.Learn(ctx, admitted...)
 	return results
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
 )
@@ -175,6 +176,7 @@ func (s *Service) change(ctx context.Context, org, person string,
 		if err := s.keepsAnOwner(ctx, before, after, removed); err != nil {
 			return before, err
 		}
+		failpoint.Here(failpoint.MemberJudged)
 		err = s.publishMembership(ctx, data, after, removed, all, last.Sequence)
 		if !errors.Is(err, ledger.ErrConflict) {
 			return after, err

@@ -10,6 +10,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/i18n"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
@@ -57,6 +58,7 @@ func (s *Service) requested(ctx context.Context, m *bus.Received) error {
 	if err := s.work(ctx, t); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.MailerMailed)
 	return s.nextReminder(ctx, t)
 }
 
@@ -79,6 +81,7 @@ func (s *Service) reminderDue(ctx context.Context, m *bus.Received) error {
 	if !ok {
 		return bus.Never("unexpected-event", errors.New("not a reminder's timer"))
 	}
+	failpoint.Here(failpoint.ReminderDue)
 	r, err := s.known(ctx, m)
 	if err != nil {
 		return err
@@ -87,6 +90,7 @@ func (s *Service) reminderDue(ctx context.Context, m *bus.Received) error {
 	if err := s.work(ctx, t); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.ReminderMailed)
 	return s.nextReminder(ctx, t)
 }
 
@@ -127,6 +131,7 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 // publishes first and looks at the claim second, so that one of the two always sees the other.
 func (s *Service) work(ctx context.Context, t task) error {
 	ref := t.ref()
+	failpoint.Here(failpoint.MailerReceived)
 	var token links.Token
 	var index redisdb.Token
 	if t.about == "" { // a notice brings no link of the invitee's
@@ -140,6 +145,7 @@ func (s *Service) work(ctx context.Context, t task) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.MailerClaimed)
 	if !claim.Won {
 		return s.contested(ctx, t, ref, claim, token)
 	}
@@ -150,8 +156,10 @@ func (s *Service) sendIfNeeded(ctx context.Context, t task, ref redisdb.Intent, 
 	t.looked = s.Ledger.Now()
 	needed, err := s.needed(ctx, &t)
 	if err != nil || !needed {
+		failpoint.Here(failpoint.MailerUnneeded)
 		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
 	}
+	failpoint.Here(failpoint.MailerNeeded)
 	return s.send(ctx, t, ref, token)
 }
 
@@ -184,6 +192,7 @@ func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token li
 		if err := s.bounced(ctx, t, reason, 0); err != nil {
 			return err
 		}
+		failpoint.Here(failpoint.MailerSuppressed)
 		return s.Redis.Release(ctx, ref, s.worker)
 	}
 	letter, err := s.letter(ctx, t, token)
@@ -195,7 +204,9 @@ func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token li
 		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
 	}
 	letter.Looked = t.looked
+	failpoint.Here(failpoint.MailerRendered)
 	id, err := s.outgoing.Send(ctx, letter)
+	failpoint.Here(failpoint.MailerSent)
 	return s.settle(ctx, t, ref, letter, id, err)
 }
 
@@ -317,15 +328,18 @@ func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, cla
 	case err != nil:
 		return s.wait(err)
 	case found:
+		failpoint.Here(failpoint.MailerFound)
 		if err := s.publishSent(ctx, t, letter, id); err != nil {
 			return err
 		}
+		failpoint.Here(failpoint.MailerFoundTold)
 		return s.Redis.Settle(ctx, ref, claim)
 	}
 	took, err := s.Redis.TakeOver(ctx, ref, claim, s.worker)
 	if err != nil || !took {
 		return errors.Join(err, bus.Later(time.Second, errors.New("another worker settles this mail")))
 	}
+	failpoint.Here(failpoint.MailerTakenOver)
 	return s.sendIfNeeded(ctx, t, ref, token) // looked at again: a revoke may have been answered while the claim was old
 }
 
@@ -370,6 +384,7 @@ func (s *Service) sent(ctx context.Context, t task, ref redisdb.Intent, letter m
 	if err := s.publishSent(ctx, t, letter, id); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.MailerRecorded)
 	return s.Redis.Release(ctx, ref, s.worker)
 }
 
@@ -402,6 +417,7 @@ func (s *Service) refused(ctx context.Context, t task, ref redisdb.Intent, why *
 	} else if err := s.bounced(ctx, t, why.Reason, why.Code); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.MailerBounced)
 	return s.Redis.Release(ctx, ref, s.worker)
 }
 

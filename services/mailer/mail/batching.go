@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/usherhq/usher/pkg/clock"
+	"github.com/usherhq/usher/pkg/failpoint"
 )
 
 // MaxBatch is how many mails may travel together.
@@ -254,6 +255,7 @@ func (b *Batching) answer(calls []call) {
 	}
 	// The callers' contexts are not this call's: one that gives up must not take the others' mails along. The Sender
 	// has a time limit of its own.
+	failpoint.Here(failpoint.MailerCalling)
 	results := b.sender.Send(context.Background(), mails)
 	b.hold.end(attempt, results)
 	for i, c := range calls {

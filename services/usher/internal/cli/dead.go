@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/platform"
 )
@@ -105,7 +106,9 @@ func redriveDead(ctx context.Context, p *platform.Platform, r ledger.Record) (st
 		}
 	}
 	m.Header["Nats-Msg-Id"] = []string{"again-" + strconv.FormatUint(r.Sequence, 10)}
+	failpoint.Here(failpoint.RedriveFound)
 	_, err := p.Ledger.Publish(ctx, events.StreamDeadLetters, m)
+	failpoint.Here(failpoint.RedrivePublished)
 	if errors.Is(err, ledger.ErrDuplicate) {
 		err = nil // asked for twice in a row
 	}
