@@ -128,7 +128,8 @@ type bulkResult struct {
 }
 
 type bulkOutput struct {
-	Body struct {
+	RetryAfter string `header:"Retry-After" doc:"Some rows were answered 503: the same request with the same Idempotency-Key, so many seconds later, does those, and answers the others as before."`
+	Body       struct {
 		Results []bulkResult `json:"results" doc:"One verdict a row, in order."`
 	}
 }
@@ -146,6 +147,11 @@ func (s *Service) inviteMany(ctx context.Context, in *bulkInput) (*bulkOutput, e
 	}
 	out := &bulkOutput{}
 	out.Body.Results = s.rows(ctx, body.Invitations)
+	for _, r := range out.Body.Results {
+		if r.Problem != nil && r.Problem.retryAfter != "" {
+			out.RetryAfter = r.Problem.retryAfter
+		}
+	}
 	return out, nil
 }
 
