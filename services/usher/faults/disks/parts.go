@@ -15,5 +15,17 @@ func Parts() []campaign.Part {
 			Name: "powercut-lazy", Units: 100, Slice: 1, Parallel: 6, Control: true, Run: powercutLazy,
 			Claim: "The same with a broker that syncs every two minutes, its own default, loses what was acknowledged, every time.",
 		},
+		{
+			Name: "diskfull", Units: 60, Slice: 1, Parallel: 4, Run: diskFull,
+			Claim: "Without space for the broker, Redis or both, requests are acknowledged and kept, or refused with 503 and a time to come back; with space again they are answered yes, at most after a new start of the broker.",
+		},
+		{
+			Name: "fsync-error", Units: 200, Slice: 1, Parallel: 4, Run: fsyncError,
+			Claim: "After the n-th fsync has failed, n from 1 to 200, once or for good, nothing is acknowledged that a power cut then takes.",
+		},
+		{
+			Name: "slow-disk", Units: 40, Slice: 1, Parallel: 4, Run: slowDisk,
+			Claim: "With up to half a second for each fsync, requests are acknowledged and kept, or refused with 503 and a time to come back.",
+		},
 	}
 }
