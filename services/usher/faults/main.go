@@ -20,6 +20,7 @@ import (
 
 	"github.com/usherhq/usher/services/usher/faults/campaign"
 	"github.com/usherhq/usher/services/usher/faults/cluster"
+	"github.com/usherhq/usher/services/usher/faults/disks"
 	"github.com/usherhq/usher/services/usher/faults/trial"
 )
 
@@ -34,7 +35,7 @@ func main() {
 
 // parts are all parts of the campaign, in the order of the evidence page.
 func parts() []campaign.Part {
-	return trial.Parts()
+	return append(trial.Parts(), disks.Parts()...)
 }
 
 // recordDir is where the campaign's record is kept, below this folder.

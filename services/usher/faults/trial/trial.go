@@ -29,6 +29,8 @@ type Options struct {
 	// Stories is how many people are invited, Over the time in which things happen and break.
 	Stories int
 	Over    time.Duration
+	// Settling is how long after the last fault the system may take to bring everything to its end (default a minute).
+	Settling time.Duration
 	// Faults plans what breaks; nil for a schedule by chance.
 	Faults func(*Chaos)
 	Dir    string
@@ -49,11 +51,11 @@ type Trial struct {
 	healed            time.Time // when nothing was broken any more
 }
 
-// settling is how long after the last fault the system may take to bring everything to its end.
-const settling = 60 * time.Second
-
 // Run makes the experiment. An error means that it could not be made: what went wrong in the system is in the outcome.
 func Run(ctx context.Context, o Options) (outcome campaign.Outcome, err error) {
+	if o.Settling == 0 {
+		o.Settling = time.Minute
+	}
 	c, err := cluster.Start(ctx, o.Dir, o.Shape)
 	if err != nil {
 		return outcome, err
@@ -156,7 +158,7 @@ func (t *Trial) live(ctx context.Context, people *traffic, desk *office, outcome
 	t.say("mended")
 	select {
 	case <-over:
-	case <-time.After(settling):
+	case <-time.After(t.options.Settling):
 		end()
 		<-over
 	}
@@ -166,7 +168,7 @@ func (t *Trial) live(ctx context.Context, people *traffic, desk *office, outcome
 
 // quiet waits until no consumer has anything left to do.
 func (t *Trial) quiet(ctx context.Context) error {
-	ctx, cancel := context.WithDeadline(ctx, t.healed.Add(settling+15*time.Second))
+	ctx, cancel := context.WithDeadline(ctx, t.healed.Add(t.options.Settling*5/4))
 	defer cancel()
 	for last := "nothing was looked at"; ; {
 		busy, err := t.busy(ctx)

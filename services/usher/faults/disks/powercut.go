@@ -1,0 +1,110 @@
+package disks
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/usherhq/usher/services/usher/faults/campaign"
+	"github.com/usherhq/usher/services/usher/faults/cluster"
+	"github.com/usherhq/usher/services/usher/faults/powerdisk"
+	"github.com/usherhq/usher/services/usher/faults/trial"
+)
+
+// experiment is a trial on disks that fail.
+type experiment struct {
+	*machine
+	unit    campaign.Unit
+	outcome campaign.Outcome
+	chance  *rand.Rand // what the disks draw from
+}
+
+// run makes a trial whose stores are on the machine's disks.
+func run(ctx context.Context, u campaign.Unit, o trial.Options, plan func(*experiment, *trial.Chaos)) (campaign.Outcome, error) {
+	m, err := openMachine(powerdisk.Journalled)
+	if err != nil {
+		return campaign.Outcome{}, err
+	}
+	defer m.close()
+	e := &experiment{machine: m, unit: u, chance: rand.New(rand.NewPCG(u.Seed, 11))}
+	o.Shape.Store, o.Seed, o.Dir, o.Log = m.store, u.Seed, u.Dir, u.Log
+	o.Faults = func(c *trial.Chaos) { plan(e, c) }
+	outcome, err := trial.Run(ctx, o)
+	if err != nil {
+		return outcome, err
+	}
+	for name, n := range e.outcome.Counts {
+		outcome.Count(name, n)
+	}
+	outcome.Violations = append(outcome.Violations, e.outcome.Violations...)
+	if len(outcome.Violations) > 0 {
+		err = m.keep(filepath.Join(u.Dir, "disks"))
+	}
+	return outcome, err
+}
+
+func small(lazy bool) cluster.Shape {
+	return cluster.Shape{Brokers: 1, APIs: 2, Mailers: 1, Acceptances: 1, LazySync: lazy}
+}
+
+// powercut cuts the power once, or several times, also while everything is starting again.
+func powercut(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
+	return run(ctx, u, trial.Options{Shape: small(false), Stories: 100, Over: 1500 * time.Millisecond}, (*experiment).power)
+}
+
+// powercutLazy is the same with a broker that syncs when it likes. It keeps only what was lost, which is what has to be seen:
+// a system whose streams are gone has other troubles too.
+func powercutLazy(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
+	o := trial.Options{Shape: small(true), Stories: 60, Over: 1500 * time.Millisecond, Settling: 4 * time.Second}
+	outcome, err := run(ctx, u, o, func(e *experiment, c *trial.Chaos) {
+		e.broker.Sync() // the kernel did that long ago for what was there before people came
+		e.power(c)
+	})
+	outcome.Violations = slices.DeleteFunc(outcome.Violations, func(v string) bool { return !lost.MatchString(v) })
+	return outcome, err
+}
+
+// lost is how a trial says that something is gone that was acknowledged.
+var lost = regexp.MustCompile(`was acknowledged and is in the ledger 0 times|was answered yes, and the ledger says ""`)
+
+// power plans from one to three cuts.
+func (e *experiment) power(c *trial.Chaos) {
+	at := 200*time.Millisecond + c.Moment()
+	cuts := 1 + max(c.Chance().IntN(4)-1, 0) // one in half of all units
+	c.Add(at, fmt.Sprintf("%d power cuts", cuts), func(ctx context.Context) error {
+		for n := range cuts {
+			if n > 0 {
+				e.startAll(c)
+				time.Sleep(time.Duration(e.chance.Int64N(int64(2 * time.Second))))
+			}
+			if err := e.blackout(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// blackout cuts the power and counts what was on its way to the disks.
+func (e *experiment) blackout(c *trial.Chaos) error {
+	e.outcome.Count("power cuts", 1)
+	for name, d := range map[string]*powerdisk.Disk{"broker": e.broker, "Redis": e.redis} {
+		counts := d.Counters()
+		c.Say("the disk of %s: %+v", name, counts)
+		e.outcome.Count("bytes not synced, "+name, counts.UnsyncedBytes)
+	}
+	return e.cut(c.Cluster(), e.chance)
+}
+
+// startAll starts everything as a machine does that boots, and waits for nothing.
+func (e *experiment) startAll(c *trial.Chaos) {
+	for _, p := range c.Cluster().All() {
+		if err := p.Start(); err != nil {
+			c.Say("%v", err)
+		}
+	}
+}
