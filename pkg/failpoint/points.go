@@ -184,7 +184,7 @@ const (
 
 // Points are all points, roughly in the order in which an invitation comes by them. Each is passed in one place of the source.
 var Points = []Point{
-	{APIAuthenticated, "A1-A3", "The key is known; nothing has been written."},
+	{APIAuthenticated, "A1-A3", "The key is known and the body has arrived, of a request with an Idempotency-Key; nothing has been written."},
 	{APILeased, "A3-A2", "The idempotency record is a lease in Redis; the request has not been judged."},
 	{AdmissionJudged, "A2-A4", "The requests passed the rules or were refused; nothing has been published."},
 	{AdmissionPublished, "A4-A5", "The ledger has answered; the caller has not been told."},
@@ -271,7 +271,7 @@ var Points = []Point{
 	{ImportCounted, "", "The job counts the page and its lease is given back; the next has not begun."},
 	{ImportForgetting, "", "The rows of a job that came to nothing are deleted; the job is still there."},
 
-	{BusHandled, "M6-M7, P4-P5", "The handler is done with a message; it has not been acked."},
+	{BusHandled, "M6-M7, P4-P5", "A message is done with; it has not been acked."},
 	{BusAnswered, "M7, P5", "The ack or nak has left, and is confirmed where that is wanted; the message is still held here."},
 	{BusRetrying, "", "A message is to be tried again; the broker has not been told."},
 	{BusBurying, "", "A message is given up; its dead letter has not been published."},
