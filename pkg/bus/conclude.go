@@ -46,10 +46,8 @@ func (h *handler) conclude(next message.HandlerFunc) message.HandlerFunc {
 		h.meters.end(v)
 		switch v.kind {
 		case verdictDone, verdictDead:
-			failpoint.Here(failpoint.BusHandled)
 			d.ack()
 		default:
-			failpoint.Here(failpoint.BusRetrying)
 			d.nak(v.after)
 		}
 		return nil, nil
@@ -69,6 +67,7 @@ func (h *handler) judge(d *delivery, err error) verdict {
 		return h.bury(d, v, err)
 	}
 	h.logRetry(d, v, err)
+	failpoint.Here(failpoint.BusRetrying)
 	return v
 }
 

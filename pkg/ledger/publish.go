@@ -209,7 +209,6 @@ func (l *Ledger) commitApart(stream string, units [][]Message, at []int, results
 	first, err := l.storeBatch(batch)
 	switch {
 	case err == nil:
-		failpoint.Here(failpoint.LedgerBatchStored)
 		for _, place := range at {
 			first += uint64(len(units[place]))
 			results[place].Value = first - 1
@@ -311,6 +310,7 @@ func (l *Ledger) storeBatch(units [][]Message) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	failpoint.Here(failpoint.LedgerBatchStored)
 	return ack.Sequence - ack.BatchSize + 1, nil
 }
 

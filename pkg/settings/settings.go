@@ -103,15 +103,18 @@ func Load(service Service, environ []string) (Settings, error) {
 		s.MailFrom = "Usher <invitations@usher.localhost>"
 	}
 	problems = append(problems, s.problems(service)...)
-	if failpoint.Compiled && !s.Development() && vars[failpoint.EnvArm] == "" && vars[failpoint.EnvAddr] == "" {
-		problems = append(problems, errForFaultRuns)
-	}
+	problems = append(problems, faultRunProblem(s, vars))
 	return s, errors.Join(problems...)
 }
 
-// errForFaultRuns keeps a binary that anybody on this machine could stop from being shipped by accident.
-var errForFaultRuns = fmt.Errorf("this binary was built with failpoints, for fault runs: build it without that tag, or set %s or %s",
-	failpoint.EnvAddr, failpoint.EnvArm)
+// faultRunProblem keeps a binary that can be told to kill itself from being shipped by accident.
+func faultRunProblem(s Settings, vars map[string]string) error {
+	if !failpoint.Compiled || s.Development() || vars[failpoint.EnvArm] != "" || vars[failpoint.EnvAddr] != "" {
+		return nil
+	}
+	return fmt.Errorf("this binary was built with failpoints, for fault runs: build it without that tag, or set %s or %s",
+		failpoint.EnvAddr, failpoint.EnvArm)
+}
 
 // Development reports whether this is a developer's machine.
 func (s Settings) Development() bool { return s.Env == Development }

@@ -20,6 +20,7 @@ func production() map[string]string {
 		"USHER_PUBLIC_URL": "https://invite.example.com", "USHER_NATS_URL": "nats://nats:4222", "USHER_NATS_SYNC": "always",
 		"USHER_REDIS_URL": "redis://redis:6379", "USHER_LINK_KEYS": links.NewKey(), "USHER_MAIL_FROM": "Usher <invitations@example.com>",
 		"MAILGUN_DOMAIN": "mg.example.com", "MAILGUN_API_KEY": "key-secret",
+		"USHER_FAILPOINTS": "only a binary that was built for fault runs needs to be told",
 	}
 }
 

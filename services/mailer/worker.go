@@ -130,8 +130,8 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 // work sends the task's mail once. The claim in Redis comes first and the look at the ledger second: whoever revokes
 // publishes first and looks at the claim second, so that one of the two always sees the other.
 func (s *Service) work(ctx context.Context, t task) error {
-	ref := t.ref()
 	failpoint.Here(failpoint.MailerReceived)
+	ref := t.ref()
 	var token links.Token
 	var index redisdb.Token
 	if t.about == "" { // a notice brings no link of the invitee's
@@ -145,10 +145,10 @@ func (s *Service) work(ctx context.Context, t task) error {
 	if err != nil {
 		return err
 	}
-	failpoint.Here(failpoint.MailerClaimed)
 	if !claim.Won {
 		return s.contested(ctx, t, ref, claim, token)
 	}
+	failpoint.Here(failpoint.MailerClaimed)
 	return s.sendIfNeeded(ctx, t, ref, token)
 }
 
