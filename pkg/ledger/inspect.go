@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -146,7 +147,8 @@ func (l *Ledger) Missing(ctx context.Context, stream string) (State, []uint64, e
 		return State{}, nil, fmt.Errorf("ledger: stream %s: %w", stream, unavailable(err))
 	}
 	have := info.State
-	return State{FirstSequence: have.FirstSeq, LastSequence: have.LastSeq, Messages: have.Msgs}, have.Deleted, nil
+	missing := slices.DeleteFunc(have.Deleted, func(s uint64) bool { return s == 0 }) // what an empty stream names
+	return State{FirstSequence: have.FirstSeq, LastSequence: have.LastSeq, Messages: have.Msgs}, missing, nil
 }
 
 // Replica is one copy of a stream.
