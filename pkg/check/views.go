@@ -138,13 +138,13 @@ func (o *overview) compare(ctx context.Context, a *account, have *invitation.Rec
 	if err != nil {
 		return err
 	}
-	both := want
-	both.Merge(*have)
+	completed := *have
+	completed.Merge(want)
 	mend := o.rewriting(a, value, have)
 	switch {
 	case lost:
 		o.tell(a, ViewAhead, mending{}, "", "its record in Redis tells of a message that the ledger does not have: that was deleted or lost")
-	case string(both.Encode()) != string(want.Encode()):
+	case string(completed.Encode()) != string(want.Encode()):
 		o.tell(a, ViewWrong, mend, "", "its record in Redis says what the ledger does not; it is to be what the ledger says")
 	case o.told(a):
 		o.tell(a, ViewStale, mend, "", "its record in Redis lacks what the ledger says up to sequence %d; it is to be brought up to date", a.newest)
