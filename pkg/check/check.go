@@ -40,6 +40,7 @@ type Options struct {
 type Checker struct {
 	Options
 	read *reading
+	same map[string]bool // by stream: its copies were seen to hold the same
 }
 
 // Disagreement is one thing that two places say differently.
@@ -86,7 +87,7 @@ const (
 
 // Run compares everything, and with repair mends what it may. It returns problem.NotNow while a dependency is down.
 func (c *Checker) Run(ctx context.Context, repair bool) (Report, error) {
-	c.read = newReading(c.Options)
+	c.read, c.same = newReading(c.Options), map[string]bool{}
 	now, err := c.confirmed(ctx)
 	if err != nil {
 		return Report{}, err

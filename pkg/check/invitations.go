@@ -5,7 +5,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/usherhq/usher/events"
@@ -33,7 +32,7 @@ func (l *look) lookAtInvitations(ctx context.Context) error {
 		l.checked["invitations"]++
 		r := a.fold()
 		for _, o := range a.odd {
-			l.tell(a, o.kind, mending{}, strconv.FormatUint(o.what, 10), "%s", o.detail)
+			l.tell(a, o.kind, mending{}, decimal(o.what), "%s", o.detail)
 		}
 		l.lookAtMembership(a, &r)
 		if r.Request == nil {

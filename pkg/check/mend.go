@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 	"time"
 
@@ -107,7 +106,7 @@ func (c *Checker) handAgain(ctx context.Context, sequence uint64, worker string)
 			m.Header[name] = values
 		}
 	}
-	at := strconv.FormatUint(sequence, 10)
+	at := decimal(sequence)
 	for name, value := range map[string]string{
 		bus.DeadReason: "check", bus.DeadSubject: stored.Subject, bus.DeadStream: events.StreamInvitations, bus.DeadSequence: at,
 		bus.DeadStored: stored.Time.UTC().Format(time.RFC3339Nano), "Nats-Msg-Id": "check-again-" + worker + "-" + at,
@@ -176,7 +175,7 @@ func (l *look) note(ctx context.Context, sequence uint64) error {
 	if err != nil {
 		return err
 	}
-	_, err = bucket.Put(ctx, mendedTimer+strconv.FormatUint(sequence, 10), []byte(l.now.UTC().Format(time.RFC3339)))
+	_, err = bucket.Put(ctx, mendedTimer+decimal(sequence), []byte(l.now.UTC().Format(time.RFC3339)))
 	return err
 }
 

@@ -141,7 +141,7 @@ func (r *reading) account(org, id string) *account {
 	return a
 }
 
-// on reads on to the end of the streams.
+// on reads on to where the streams end now.
 func (r *reading) on(ctx context.Context) error {
 	for _, part := range []struct {
 		stream string
@@ -158,6 +158,10 @@ func (r *reading) on(ctx context.Context) error {
 
 func (r *reading) readStream(ctx context.Context, stream string, take func(ledger.Record)) error {
 	window := 0
+	state, err := r.ledger.State(ctx, stream) // others write on, perhaps faster than this reads
+	if err != nil {
+		return err
+	}
 	for stored, err := range r.ledger.Scan(ctx, stream, "", r.upTo[stream]+1) {
 		if err != nil {
 			return err
@@ -169,6 +173,9 @@ func (r *reading) readStream(ctx context.Context, stream string, take func(ledge
 			r.pack()
 			r.said("read " + strconv.Itoa(r.events) + " events")
 			window = 0
+		}
+		if stored.Sequence >= state.LastSequence {
+			break
 		}
 	}
 	r.pack()

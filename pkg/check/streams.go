@@ -66,7 +66,7 @@ func (l *look) done(consumer string, sequence uint64) bool {
 func (l *look) lookAtStreams(ctx context.Context) error {
 	for _, b := range l.read.broken {
 		org, id := named(b.subject)
-		l.tellOf(org, id, UnreadableEvent, mending{}, b.stream+strconv.FormatUint(b.sequence, 10),
+		l.tellOf(org, id, UnreadableEvent, mending{}, b.stream+decimal(b.sequence),
 			"%s: what is stored at sequence %d on %s cannot be read", b.stream, b.sequence, b.subject)
 	}
 	for stream, names := range consumers {
@@ -118,7 +118,7 @@ func (l *look) tellGap(stream string, s span) {
 	if s.to > s.from {
 		said = fmt.Sprintf("sequences %d to %d", s.from, s.to)
 	}
-	l.tellOf("", "", SequenceGap, mending{}, stream+strconv.FormatUint(s.from, 10),
+	l.tellOf("", "", SequenceGap, mending{}, stream+decimal(s.from),
 		"%s: %s (%d) are missing, and no timer explains it: something was deleted or lost", stream, said, s.to-s.from+1)
 }
 
@@ -133,27 +133,6 @@ func runs(sequences []uint64) []span {
 		}
 	}
 	return all
-}
-
-// lookAtReplicas looks at the copies of each stream.
-func (l *look) lookAtReplicas(ctx context.Context) error {
-	for _, stream := range []string{events.StreamRequests, events.StreamInvitations, events.StreamMemberships, events.StreamDeadLetters} {
-		copies, err := l.Ledger.Replicas(ctx, stream)
-		if err != nil {
-			return err
-		}
-		l.checked["replicas"] += len(copies)
-		for _, r := range copies {
-			what := stream + " on " + r.Name
-			switch {
-			case r.Offline:
-				l.tellOf("", "", ReplicaOffline, mending{}, what, "the copy of %s is not there", what)
-			case !r.Current:
-				l.tellOf("", "", ReplicaBehind, mending{}, what, "the copy of %s has fallen behind by %d messages", what, r.Lag)
-			}
-		}
-	}
-	return nil
 }
 
 // mended reads which timers a check has set or stopped: they leave the stream like all others, but nothing else tells of them.
@@ -175,3 +154,5 @@ func (l *look) mended(ctx context.Context) (map[uint64]bool, error) {
 
 // mendedTimer begins the keys that mended reads.
 const mendedTimer = "timer."
+
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -36,16 +36,17 @@ const settle = 300 * time.Millisecond
 // world is broker, Redis and views, without workers: what those would do, each test does, or leaves out.
 type world struct {
 	*ledger.Ledger
-	t       *testing.T
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	redis   *redisdb.DB
-	server  *redistest.Server // nil for the in-process one
-	views   *views.Views
-	links   *links.Ring
-	options check.Options
-	early   atomic.Int64 // how far Redis's clock is behind, nanoseconds
-	people  int
+	t         testing.TB
+	nc        *nats.Conn
+	js        jetstream.JetStream
+	redis     *redisdb.DB
+	server    *redistest.Server // nil for the in-process one
+	views     *views.Views
+	links     *links.Ring
+	options   check.Options
+	early     atomic.Int64 // how far Redis's clock is behind, nanoseconds
+	people    int
+	published uint64
 }
 
 // each runs a test over a nats-server of its own and both kinds of Redis.
@@ -55,7 +56,7 @@ func each(t *testing.T, test func(w *world)) {
 	t.Run("redis-server", func(t *testing.T) { test(newWorld(t, redistest.Run(t))) })
 }
 
-func newWorld(t *testing.T, server *redistest.Server) *world {
+func newWorld(t testing.TB, server *redistest.Server) *world {
 	t.Helper()
 	w := &world{t: t, server: server, nc: brokertest.Process(t).Conn(t)}
 	var err error

@@ -182,3 +182,62 @@ func (r Record) Replaces() uint64 {
 	before, _ := strconv.ParseUint(r.header(jetstream.ExpectedLastSubjSeqHeader), 10, 64)
 	return before
 }
+
+// Times and sizes of reading one copy.
+const (
+	copyTries   = 64
+	copyBatch   = 1000
+	copySilence = 5 * time.Second
+)
+
+// ScanCopy hands over what one copy of a stream holds up to a sequence, oldest first: what that server's own disk says,
+// which no other read tells. A consumer that is not replicated reads from the copy beside it, and the servers choose beside
+// which, so it is made until it is there.
+func (l *Ledger) ScanCopy(ctx context.Context, stream, server string, until uint64, take func(Record)) error {
+	consumer, err := l.consumerOn(ctx, stream, server)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = l.js.DeleteConsumer(context.WithoutCancel(ctx), stream, consumer.CachedInfo().Name) }()
+	for {
+		batch, err := consumer.Fetch(copyBatch, jetstream.FetchMaxWait(copySilence))
+		if err != nil {
+			return unavailable(err)
+		}
+		got := 0
+		for m := range batch.Messages() {
+			r, err := delivered(m)
+			if err != nil || r.Sequence > until {
+				return err
+			}
+			take(r)
+			got++
+			if meta, _ := m.Metadata(); meta.NumPending == 0 {
+				return nil
+			}
+		}
+		if err := batch.Error(); err != nil {
+			return unavailable(err)
+		}
+		if got == 0 {
+			return nil
+		}
+	}
+}
+
+func (l *Ledger) consumerOn(ctx context.Context, stream, server string) (jetstream.Consumer, error) {
+	for range copyTries {
+		consumer, err := l.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+			AckPolicy: jetstream.AckNonePolicy, Replicas: 1, MemoryStorage: true, InactiveThreshold: time.Minute,
+		})
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		info, err := consumer.Info(ctx)
+		if err == nil && info.Cluster != nil && info.Cluster.Leader == server {
+			return consumer, nil
+		}
+		_ = l.js.DeleteConsumer(ctx, stream, consumer.CachedInfo().Name)
+	}
+	return nil, fmt.Errorf("ledger: the copy of %s on %s cannot be read: %w", stream, server, unavailable(errors.New("no consumer was placed there")))
+}

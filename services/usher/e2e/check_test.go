@@ -48,7 +48,7 @@ func TestABusySystemIsClean(t *testing.T) {
 	var busy sync.WaitGroup
 	var stop atomic.Bool
 	var done atomic.Int64
-	for range 8 {
+	for range 3 {
 		busy.Go(func() {
 			for !stop.Load() {
 				busily(d, o)
@@ -56,7 +56,7 @@ func TestABusySystemIsClean(t *testing.T) {
 			}
 		})
 	}
-	for range short(6, 3) {
+	for range short(5, 3) {
 		acceptSome(t, d, o) // whose memberships are under way now
 		requireClean(t, &d.System)
 	}
@@ -101,7 +101,7 @@ func busily(d *harness.Deployment, o *harness.Organization) {
 	}
 	post("/v1/invitations/"+ids[0]+"/revoke", nil)
 	post("/v1/invitations/"+ids[1]+"/resend", map[string]any{"rotate": true})
-	rows := make([]map[string]any, 40)
+	rows := make([]map[string]any, 10)
 	for i := range rows {
 		rows[i] = map[string]any{"organization": o.ID, "email": harness.Address("bulk"), "role": "viewer"}
 	}
