@@ -54,7 +54,7 @@ type held struct {
 // same they are not read again.
 func (l *look) compareCopies(ctx context.Context, stream string, servers []string) error {
 	state, err := l.Ledger.State(ctx, stream)
-	if err != nil {
+	if err != nil || state.Messages == 0 {
 		return err
 	}
 	copies := map[string]held{}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/usherhq/usher/events"
@@ -188,6 +189,7 @@ const (
 	copyTries   = 64
 	copyBatch   = 1000
 	copySilence = 5 * time.Second
+	copyPause   = 20 * time.Millisecond
 )
 
 // ScanCopy hands over what one copy of a stream holds up to a sequence, oldest first: what that server's own disk says,
@@ -199,7 +201,7 @@ func (l *Ledger) ScanCopy(ctx context.Context, stream, server string, until uint
 		return err
 	}
 	defer func() { _ = l.js.DeleteConsumer(context.WithoutCancel(ctx), stream, consumer.CachedInfo().Name) }()
-	for {
+	for early := 0; ; {
 		batch, err := consumer.Fetch(copyBatch, jetstream.FetchMaxWait(copySilence))
 		if err != nil {
 			return unavailable(err)
@@ -216,7 +218,11 @@ func (l *Ledger) ScanCopy(ctx context.Context, stream, server string, until uint
 				return nil
 			}
 		}
-		if err := batch.Error(); err != nil {
+		if err := batch.Error(); errors.Is(err, nats.ErrNoResponders) && early < copyTries {
+			early++ // the others were not told of it yet
+			time.Sleep(copyPause)
+			continue
+		} else if err != nil {
 			return unavailable(err)
 		}
 		if got == 0 {
