@@ -24,11 +24,12 @@ const (
 	BucketPreferences   = "preferences"
 	BucketImports       = "imports"      // bulk jobs
 	BucketImportPages   = "import-pages" // their rows
+	BucketChecks        = "checks"       // what repairs did to timers
 )
 
 // buckets are all buckets, with how long each keeps a key that is not written again; 0 for ever.
 var buckets = map[string]time.Duration{
-	BucketOrganizations: 0, BucketAPIKeys: 0, BucketSuppressions: 0, BucketPreferences: 0,
+	BucketOrganizations: 0, BucketAPIKeys: 0, BucketSuppressions: 0, BucketPreferences: 0, BucketChecks: 0,
 	BucketImports: importsAge, BucketImportPages: importsAge,
 }
 
