@@ -14,6 +14,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/usherhq/usher/pkg/ledger"
 )
 
 var (
@@ -292,7 +294,8 @@ func (s *subscription) attach() error {
 
 // ensure finds the consumer, changes it where it differs, or makes it. Where a consumer starts can't be changed, so that of an
 // existing one is kept. One that was lost while we consumed starts after the last message that it was done with, not with the
-// stream's first. One that is as it should be is left alone: an update right after a deletion has been seen to fail for good.
+// stream's first. One that is as it should be is left alone: an update right after a deletion has been seen to fail for good. One
+// that promises less than handlers rest on is refused.
 func (s *subscription) ensure(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
 	want := jetstream.ConsumerConfig{
 		Durable: s.Durable, FilterSubjects: s.Filters, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.AckWait,
@@ -302,6 +305,9 @@ func (s *subscription) ensure(ctx context.Context, stream jetstream.Stream) (jet
 	switch {
 	case err == nil:
 		old := have.CachedInfo().Config
+		if weak := ledger.ConsumerDifferences(old, stream.CachedInfo().Config.Replicas); len(weak) > 0 {
+			return nil, fmt.Errorf("it exists with weaker settings (%s); mend it with the nats command line, it is never changed silently", strings.Join(weak, "; "))
+		}
 		if sameConsumer(old, want) {
 			return have, nil
 		}

@@ -52,7 +52,9 @@ func WithClock(t testing.TB, more ...string) *Clocked {
 	redis, err := redisdb.InProcess()
 	require.NoError(t, err)
 	t.Cleanup(redis.Close)
-	p, err := platform.Open(t.Context(), s, platform.Options{Name: "e2e", Logs: os.Stderr, Broker: broker, Redis: redis, Clock: c.Now})
+	p, err := platform.Open(t.Context(), s, platform.Options{
+		Name: "e2e", Logs: os.Stderr, Broker: broker, Redis: redis, Clock: c.Now, ClockIsMoved: true,
+	})
 	require.NoError(t, err)
 
 	box := outbox.New(0, c.Now)
