@@ -305,19 +305,34 @@ func (s *subscription) ensure(ctx context.Context, stream jetstream.Stream) (jet
 	switch {
 	case err == nil:
 		old := have.CachedInfo().Config
-		if weak := ledger.ConsumerDifferences(old, stream.CachedInfo().Config.Replicas); len(weak) > 0 {
-			return nil, fmt.Errorf("it exists with weaker settings (%s); mend it with the nats command line, it is never changed silently", strings.Join(weak, "; "))
+		if err := refuseWeaker(old, stream); err != nil {
+			return nil, err
 		}
 		if sameConsumer(old, want) {
 			return have, nil
 		}
 		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = old.DeliverPolicy, old.OptStartSeq, old.OptStartTime
+	case errors.Is(err, jetstream.ErrNotPullConsumer):
+		push, err := stream.PushConsumer(ctx, s.Durable)
+		if err != nil {
+			return nil, err
+		}
+		return nil, refuseWeaker(push.CachedInfo().Config, stream)
 	case !errors.Is(err, jetstream.ErrConsumerNotFound):
 		return nil, err
 	case s.floor.Load() > 0:
 		want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.floor.Load()+1
 	}
 	return stream.CreateOrUpdateConsumer(ctx, want)
+}
+
+// refuseWeaker returns an error for a consumer that is there and promises too little.
+func refuseWeaker(have jetstream.ConsumerConfig, stream jetstream.Stream) error {
+	weak := ledger.ConsumerDifferences(have, stream.CachedInfo().Config.Replicas)
+	if len(weak) == 0 {
+		return nil
+	}
+	return fmt.Errorf("it exists with weaker settings (%s); mend it with the nats command line, it is never changed silently", strings.Join(weak, "; "))
 }
 
 // sameConsumer compares what ensure sets, but for the start.

@@ -75,6 +75,12 @@ var brokerRules = []refusal.Rule[broker]{
 		}),
 }
 
+// clusterRule is the promise of a single server, which says itself how many replicas it cannot keep: the subject.
+var clusterRule = refusal.Of("USHER_REPLICAS", "more than 1, at a broker that is no cluster",
+	"USHER_REPLICAS is %d, and the broker is a single server: it keeps one copy of everything", func(replicas int) refusal.Values {
+		return refusal.If(replicas > 1, replicas)
+	})
+
 // any gives what the first address that breaks a promise says.
 func (b broker) any(broken func(monitored) refusal.Values) refusal.Values {
 	for _, m := range b.asked {

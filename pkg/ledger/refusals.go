@@ -12,7 +12,7 @@ import (
 // What is documented of the rules.
 var (
 	// ServerRules are the promises of a broker and of the clocks beside it.
-	ServerRules = slices.Concat(refusal.Lines(brokerRules), refusal.Lines(clockRules))
+	ServerRules = slices.Concat(refusal.Lines(brokerRules), refusal.Lines([]refusal.Rule[int]{clusterRule}), refusal.Lines(clockRules))
 	// StreamRules are the promises of a stream, a bucket or an object store that is there already.
 	StreamRules = refusal.Lines(streamRules)
 	// ConsumerRules are the promises of a durable consumer that is there already.

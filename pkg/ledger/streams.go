@@ -74,6 +74,9 @@ func (l *Ledger) provision(ctx context.Context) error {
 		if err == nil {
 			continue
 		}
+		if c, _ := code(err); c == codeNoCluster {
+			return fmt.Errorf("ledger: "+clusterRule.Says, l.options.Replicas)
+		}
 		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return fmt.Errorf("ledger: create stream %s: %w", want.Name, unavailable(err))
 		}
