@@ -59,18 +59,16 @@ type watchedClock struct {
 func (w *watchedClock) compare(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	before := w.glance()
+	before := w.clock()
 	theirs, err := w.broker(ctx)
-	after := w.glance()
+	after := w.clock()
 	switch {
 	case err != nil:
 		return 0, unavailable(err)
-	case after.jump(before).Abs() > clockStep:
-		return 0, problem.Unavailable("The clock", errors.New("it was set while the broker was asked"))
-	case theirs.Before(before.wall):
-		return before.wall.Sub(theirs), nil
-	case theirs.After(after.wall):
-		return after.wall.Sub(theirs), nil
+	case theirs.Before(before):
+		return before.Sub(theirs), nil
+	case theirs.After(after):
+		return after.Sub(theirs), nil
 	}
 	return 0, nil
 }
