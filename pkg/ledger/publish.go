@@ -27,10 +27,11 @@ const (
 	headerScheduleNext   = "Nats-Schedule-Next"
 )
 
-// Error codes of nats-server that decide what becomes of a publish.
+// Error codes of nats-server that decide what becomes of a publish, or of a start.
 const (
 	codeWrongLastSequence         = 10071
 	codeWrongLastSequenceConstant = 10164
+	codeNoCluster                 = 10074
 	codeBatchDuplicate            = 10201
 	codeBatchesInFlight           = 10210
 )
