@@ -28,6 +28,7 @@ const (
 
 // Error codes of nats-server that decide what becomes of a publish.
 const (
+	codeSubjectsOverlap           = 10065
 	codeWrongLastSequence         = 10071
 	codeWrongLastSequenceConstant = 10164
 	codeBatchDuplicate            = 10201

@@ -16,7 +16,6 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/apikeys"
 	"github.com/usherhq/usher/pkg/bus"
-	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/pkg/settings"
@@ -242,34 +241,4 @@ func fakeMailgunCommand(streams Streams) *cobra.Command {
 	c.Flags().IntVar(&o.Keep, "keep", 0, "how many mails are remembered (default 20000)")
 	c.Flags().IntVar(&o.KeepBodies, "keep-bodies", 0, "how many mails are kept with their texts (default 1000)")
 	return c
-}
-
-// deadLetter is one message that could not be handled.
-type deadLetter struct {
-	Sequence   uint64              `json:"sequence"`
-	Worker     string              `json:"worker"`
-	Reason     string              `json:"reason"`
-	Subject    string              `json:"subject"`
-	Deliveries string              `json:"deliveries,omitempty"`
-	Time       time.Time           `json:"time"`
-	Header     map[string][]string `json:"header,omitempty"`
-	Body       string              `json:"body,omitempty"`
-}
-
-func readDead(r ledger.Record, whole bool) deadLetter {
-	d := deadLetter{
-		Sequence: r.Sequence, Worker: strings.TrimPrefix(r.Subject, events.RootDeadLetters+"."), Time: r.Time,
-		Reason: first(r.Header, bus.DeadReason), Subject: first(r.Header, bus.DeadSubject), Deliveries: first(r.Header, bus.DeadDeliveries),
-	}
-	if whole {
-		d.Header, d.Body = r.Header, string(r.Data)
-	}
-	return d
-}
-
-func first(header map[string][]string, name string) string {
-	if values := header[name]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
 }
