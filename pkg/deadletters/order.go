@@ -37,9 +37,16 @@ type Result struct {
 	Already bool
 }
 
+// handedOut are the states in which a letter was handed out, whatever came of it.
+var handedOut = []State{Handed, Done, Failed}
+
 // standing is the result where a letter is not as an order needs it.
 func standing(l *Letter, already ...State) Result {
-	return Result{Letter: l, Refused: "it is " + string(l.State) + " already", Already: slices.Contains(already, l.State)}
+	r := Result{Letter: l, Refused: "it is " + string(l.State) + " already", Already: slices.Contains(already, l.State)}
+	if l.State == Failed {
+		r.Refused = fmt.Sprintf("it was handed out already, and given up again as dead letter %d", l.Acts[len(l.Acts)-1].Became)
+	}
+	return r
 }
 
 // chunk is how many letters are worked on at once: few enough that a command that is ended has little under way.
@@ -57,7 +64,7 @@ func (b *Box) Redrive(ctx context.Context, letters []*Letter, o Order, report fu
 		refused := func(why string) (*ledger.Message, Result, error) { return nil, Result{Letter: l, Refused: why}, nil }
 		switch {
 		case l.State != Open && !o.Again:
-			return nil, standing(l, Handed, Done), nil
+			return nil, standing(l, handedOut...), nil
 		case !slices.Contains(heard, events.RedriveFilter(l.Worker)):
 			return refused("nobody listens for dead letters of " + l.Worker)
 		case l.Subject == "":
@@ -186,7 +193,7 @@ func (b *Box) publish(ctx context.Context, letters []*Letter, units [][]ledger.M
 			if err != nil {
 				return err
 			}
-			report(standing(now, Handed, Done))
+			report(standing(now, handedOut...))
 		default:
 			return fmt.Errorf("dead letter %d: %w", letters[i].Sequence, r.Err)
 		}

@@ -228,7 +228,7 @@ func TestWhatTheBusDoorRefusesIsToldWithItsReason(t *testing.T) {
 func deadFrom(t *testing.T, bus *harness.Bus, app string) map[uint64]harness.Stored {
 	t.Helper()
 	dead := map[uint64]harness.Stored{}
-	for _, m := range bus.Stored(t, "DEADLETTERS", "deadletters.admission") {
+	for _, m := range bus.Stored(t, "DEADLETTERS", "deadletters.admission.letter.>") {
 		if m.Header.Get("Usher-Dead-Subject") == "requests."+app {
 			sequence, err := strconv.ParseUint(m.Header.Get("Usher-Dead-Sequence"), 10, 64)
 			require.NoError(t, err)

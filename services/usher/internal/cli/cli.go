@@ -115,7 +115,7 @@ func operate(ctx context.Context, streams Streams, work func(context.Context, *p
 }
 
 // openTime is how long a command waits for the broker, and for Redis where it needs that.
-const openTime = 15 * time.Second
+const openTime = 10 * time.Second
 
 func operateOn(ctx context.Context, streams Streams, o platform.Options, work func(context.Context, *platform.Platform) error) (err error) {
 	s, err := settings.Load(settings.Operator, streams.Environ)
