@@ -40,6 +40,8 @@ const (
 	All        Service = "usher"
 	// Operator is the command line, which needs to reach the broker and Redis and nothing else.
 	Operator Service = "operator"
+	// LedgerOperator is the command line where it needs to reach the broker alone.
+	LedgerOperator Service = "ledger-operator"
 )
 
 // Settings are all settings. A field's "env" is the variable, "secret" marks what is never shown and may come from a
@@ -180,17 +182,18 @@ func (s Settings) problems(service Service) []error {
 	}
 	production := !s.Development()
 	wrong(s.Env != Production && s.Env != Development, "USHER_ENV must be production or development")
-	wrong(s.Development() && service != All && service != Operator, "USHER_ENV=development works in \"usher up\" alone")
-	wrong(service != All && service != Operator && s.NATSURL == "", "USHER_NATS_URL is needed: only \"usher up\" has a broker of its own")
-	wrong(service != All && s.RedisURL == "", "USHER_REDIS_URL is needed: only \"usher up\" has a Redis of its own")
+	operates := service == Operator || service == LedgerOperator
+	wrong(s.Development() && service != All && !operates, "USHER_ENV=development works in \"usher up\" alone")
+	wrong(service != All && !operates && s.NATSURL == "", "USHER_NATS_URL is needed: only \"usher up\" has a broker of its own")
+	wrong(service != All && service != LedgerOperator && s.RedisURL == "", "USHER_REDIS_URL is needed: only \"usher up\" has a Redis of its own")
 	wrong(production && service == All && (s.NATSURL == "" || s.RedisURL == ""), "USHER_NATS_URL and USHER_REDIS_URL are needed in production: the embedded ones are for development")
-	wrong((s.NATSURL != "" || service == Operator) && production && s.NATSMonitoring == "" && s.NATSSync == "",
+	wrong((s.NATSURL != "" || operates) && production && s.NATSMonitoring == "" && s.NATSSync == "",
 		"USHER_NATS_MONITORING_URL is needed, or USHER_NATS_SYNC=always: it must be known that the broker syncs every write")
 	wrong(s.NATSSync != "" && s.NATSSync != "always", "USHER_NATS_SYNC can only be \"always\"")
 	wrong(!slices.Contains([]int{1, 3, 5}, s.Replicas), "USHER_REPLICAS must be 1, 3 or 5")
 	wrong(s.LedgerAge <= invitation.MaxTTL, "USHER_LEDGER_MAX_AGE must be longer than an invitation may live (%s)", invitation.MaxTTL)
 	wrong(s.ProfileAddr != "" && !loopback(s.ProfileAddr), "USHER_PPROF_ADDR must be a port of this machine alone, like 127.0.0.1:6060: profiles show what is in memory")
-	if service == Operator {
+	if operates {
 		return found
 	}
 	found = append(found, s.publicURLProblems(production)...)

@@ -118,7 +118,11 @@ func operate(ctx context.Context, streams Streams, work func(context.Context, *p
 const openTime = 10 * time.Second
 
 func operateOn(ctx context.Context, streams Streams, o platform.Options, work func(context.Context, *platform.Platform) error) (err error) {
-	s, err := settings.Load(settings.Operator, streams.Environ)
+	service := settings.Operator
+	if o.LedgerAlone {
+		service = settings.LedgerOperator
+	}
+	s, err := settings.Load(service, streams.Environ)
 	if err != nil {
 		return usageError{fmt.Errorf("the settings are not right:\n%w", err)}
 	}
