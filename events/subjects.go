@@ -162,7 +162,12 @@ func SplitDeadAct(subject string) (worker string, act DeadAct, letter uint64, ok
 	return part[1], DeadAct(part[2]), letter, err == nil
 }
 
-// RedriveFilter is where a worker hears the dead letters that are handed to it again.
+// RedriveSubject is where a message that is no dead letter is handed to a worker once more, with the headers of one.
+func RedriveSubject(worker string) string {
+	return RootDeadLetters + "." + worker + "." + string(DeadAgain)
+}
+
+// RedriveFilter is where a worker hears the dead letters that are handed to it again. What is on RedriveSubject it hears, too.
 func RedriveFilter(worker string) string {
 	return RootDeadLetters + "." + worker + "." + string(DeadAgain) + ".*"
 }

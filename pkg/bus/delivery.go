@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,14 +87,14 @@ func (s *subscription) newDelivery(raw *nats.Msg) (*delivery, error) {
 // restore makes a dead letter that is redriven what it was: its handler sees the original subject and sequence, and so
 // recognises what it had done already. Its age and its deliveries begin anew.
 func (d *delivery) restore() {
-	_, act, letter, ok := events.SplitDeadAct(d.subject)
-	if !ok || act != events.DeadAgain {
+	if !strings.HasPrefix(d.subject, events.RootDeadLetters+".") {
 		return
 	}
 	was, ok := Restored(d.raw.Header)
 	if !ok || was.Subject == "" {
 		return // not one of ours; it will not decode as anything
 	}
+	_, _, letter, _ := events.SplitDeadAct(d.subject) // 0 for what is no dead letter
 	d.letter, d.subject, d.stream, d.sequence = letter, was.Subject, was.Stream, was.Sequence
 	if !was.Stored.IsZero() {
 		d.happened = was.Stored

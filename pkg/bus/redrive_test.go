@@ -70,6 +70,25 @@ func TestWhatIsDoneWithARedrivenDeadLetterIsPutDownBesideIt(t *testing.T) {
 	require.NotEmpty(t, done.Header.Get(ActAt))
 }
 
+func TestWhatIsHandedToAHandlerOnceMoreNeedNotHaveBeenADeadLetter(t *testing.T) {
+	t.Parallel()
+	h := setup(t)
+	seen := make(chan Received, 10)
+	h.run(plan(), func(_ context.Context, m *Received) error {
+		seen <- *m
+		return nil
+	}, func(o *RouterOptions) { o.Redrives = true })
+	h.publish("evt-1")
+	first := next(t, seen)
+	given := GivenUp{Reason: "check", Subject: first.Subject, Stream: testStream, Sequence: first.Sequence, Stored: first.Time}
+	h.publishRaw(&nats.Msg{Subject: events.RedriveSubject("worker"), Header: given.Letter(first.Header), Data: first.Body})
+	again := next(t, seen)
+	require.Equal(t, first.Subject, again.Subject)
+	require.Equal(t, first.Sequence, again.Sequence)
+	require.Equal(t, first.Event.ID, again.Event.ID)
+	require.EqualValues(t, 1, h.deadLetters(), "nothing is put down about a letter that there is not")
+}
+
 func TestMessagesWaitWhereTheDeadLettersAreTooMany(t *testing.T) {
 	t.Parallel()
 	h := setup(t)

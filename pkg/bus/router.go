@@ -54,7 +54,8 @@ type RouterOptions struct {
 	Clock          clock.Clock
 	// CloseGrace is how long a stop waits for running handlers (default 25 s).
 	CloseGrace time.Duration
-	// Redrives has every handler listen for dead letters of its own that are put where events.RedriveFilter hears them.
+	// Redrives has every handler listen for dead letters of its own that are put where events.RedriveFilter or
+	// events.RedriveSubject hear them.
 	Redrives bool
 	// MostLetters bounds the bytes that dead letters take (default 1 GiB). Where they are reached, messages that cannot be
 	// handled wait in their own stream until an operator has made room.
@@ -132,7 +133,8 @@ func (r *Router) plan(name string) (Subscription, error) {
 func (r *Router) Handle(name string, s Subscription, fn Handler) {
 	r.add(name, name, s, fn)
 	if r.options.Redrives {
-		s.Stream, s.Durable, s.Filters, s.InFlight = events.StreamDeadLetters, s.Durable+"-again", []string{events.RedriveFilter(name)}, redriveInFlight
+		s.Stream, s.Durable, s.InFlight = events.StreamDeadLetters, s.Durable+"-again", redriveInFlight
+		s.Filters = []string{events.RedriveSubject(name), events.RedriveFilter(name)}
 		r.add(name, name+"-again", s, fn)
 	}
 }

@@ -87,9 +87,13 @@ func (c *Clerk) letterOf(ctx context.Context, r ledger.Record) (m ledger.Message
 // restore makes a letter that was handed to its worker again what it was. ok is false for anything else among the dead
 // letters: letters about letters, for a consumer that somebody has there, would never come to an end.
 func restore(given *bus.GivenUp, handed ledger.Record) (worker string, ok bool) {
-	worker, act, letter, ok := events.SplitDeadAct(handed.Subject)
+	worker, act, letter, isAct := events.SplitDeadAct(handed.Subject)
+	if !isAct {
+		worker = strings.TrimSuffix(strings.TrimPrefix(handed.Subject, events.RootDeadLetters+"."), "."+string(events.DeadAgain))
+	}
+	again := isAct && act == events.DeadAgain || handed.Subject == events.RedriveSubject(worker)
 	was, letterly := bus.Restored(handed.Header)
-	if !ok || act != events.DeadAgain || !letterly {
+	if !again || !letterly {
 		return "", false
 	}
 	given.Subject, given.Stream, given.Sequence, given.Stored, given.Before = was.Subject, was.Stream, was.Sequence, was.Stored, letter

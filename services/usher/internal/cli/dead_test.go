@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
 	"github.com/usherhq/usher/events"
@@ -211,6 +212,24 @@ func TestTheOperatorsWayThroughTheDeadLetters(t *testing.T) {
 	code, _, said = d.usher("", "dead", "show", first)
 	require.Equal(t, exitMissing, code)
 	require.Contains(t, said, "was pruned by "+whoever())
+}
+
+func TestWatchTellsWhatIsDoneAboutADeadLetter(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		subject string
+		header  nats.Header
+		want    string
+	}{
+		{"deadletters.admission.letter.REQUESTS.7", nats.Header{bus.DeadReason: {"malformed"}, bus.DeadDetail: {"the body is empty"}}, " malformed: the body is empty\n"},
+		{"deadletters.admission.again.9", nats.Header{bus.ActBy: {"ann"}, bus.ActNote: {"mended"}}, " by ann: mended\n"},
+		{"deadletters.admission.done.9", nats.Header{bus.ActBy: {"admission"}}, " by admission\n"},
+	} {
+		var out bytes.Buffer
+		require.NoError(t, Streams{Out: &out}.writeSeen(&cobra.Command{}, &nats.Msg{Subject: c.subject, Header: c.header}))
+		require.Contains(t, out.String(), c.subject)
+		require.True(t, strings.HasSuffix(out.String(), c.want), out.String())
+	}
 }
 
 func TestTheExitCodeTellsWhatIsWrong(t *testing.T) {

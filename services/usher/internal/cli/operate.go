@@ -85,6 +85,9 @@ func watchCommand(streams Streams) *cobra.Command {
 }
 
 func (s Streams) writeSeen(c *cobra.Command, m *nats.Msg) error {
+	if _, act, _, ok := events.SplitDeadAct(m.Subject); ok {
+		return s.writeAct(c, m, act)
+	}
 	e, err := events.Decode(m.Header, m.Data, m.Subject)
 	one := seen{Subject: m.Subject, ID: e.ID, Type: e.Type, Time: e.Time, Data: e.Data}
 	if err != nil {
@@ -97,7 +100,21 @@ func (s Streams) writeSeen(c *cobra.Command, m *nats.Msg) error {
 	if err == nil {
 		said = remark(fieldsOf(e.Data))
 	}
+	if _, _, _, isLetter := events.SplitDeadLetter(m.Subject); isLetter {
+		said = strings.TrimSuffix(m.Header.Get(bus.DeadReason)+": "+m.Header.Get(bus.DeadDetail), ": ")
+	}
 	_, err = fmt.Fprintf(s.Out, "%s  %-90s %s\n", time.Now().Format("15:04:05.000"), m.Subject, said)
+	return err
+}
+
+// writeAct writes what was done about a dead letter. It is no event: who and why are in its headers.
+func (s Streams) writeAct(c *cobra.Command, m *nats.Msg, act events.DeadAct) error {
+	by, note := m.Header.Get(bus.ActBy), m.Header.Get(bus.ActNote)
+	if wantsJSON(c) {
+		at, _ := time.Parse(time.RFC3339Nano, m.Header.Get(bus.ActAt)) // left out where there is none
+		return json.NewEncoder(s.Out).Encode(seen{Subject: m.Subject, Time: at, Data: map[string]string{"act": string(act), "by": by, "note": note}})
+	}
+	_, err := fmt.Fprintf(s.Out, "%s  %-90s %s\n", time.Now().Format("15:04:05.000"), m.Subject, strings.TrimSuffix("by "+by+": "+note, ": "))
 	return err
 }
 
