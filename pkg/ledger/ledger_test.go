@@ -45,6 +45,24 @@ func TestASecondOpenFindsTheStreamsAndTheSamePersonKey(t *testing.T) {
 	require.NoError(t, second.Ping(t.Context()))
 }
 
+func TestADeploymentFromBeforeTheUndeliveredWereKeptIsBroughtUp(t *testing.T) {
+	b := brokertest.Run(t)
+	open(t, b)
+	require.NoError(t, b.JetStream(t).DeleteStream(t.Context(), events.StreamUndelivered))
+	l := open(t, b)
+	require.NoError(t, l.Ping(t.Context()))
+	_, err := l.State(t.Context(), events.StreamUndelivered)
+	require.NoError(t, err)
+}
+
+func TestAnotherStreamThatKeepsWhatTheBrokerSaysIsNamed(t *testing.T) {
+	b := brokertest.Run(t)
+	_, err := b.JetStream(t).CreateStream(t.Context(), jetstream.StreamConfig{Name: "MONITORING", Subjects: []string{"$JS.EVENT.ADVISORY.>"}})
+	require.NoError(t, err)
+	_, err = Open(t.Context(), b.Conn(t), Options{Durable: Durability{Declared: true}})
+	require.ErrorContains(t, err, "another stream keeps some of its subjects already ($JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.REQUESTS.*")
+}
+
 func TestALazyBrokerIsRefused(t *testing.T) {
 	lazy := brokertest.Run(t, brokertest.Lazy())
 	_, err := Open(t.Context(), lazy.Conn(t), Options{Durable: Durability{MonitoringURL: lazy.MonitoringURL}})
