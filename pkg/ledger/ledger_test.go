@@ -442,3 +442,16 @@ func TestABacklogCountsWhatAConsumerHasNotFinishedWith(t *testing.T) {
 	require.NoError(t, m.DoubleAck(t.Context()))
 	require.EqualValues(t, 2, backlog())
 }
+
+func TestAWeakerConsumerIsNotFollowed(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	for says, config := range map[string]jetstream.ConsumerConfig{
+		"memory storage: is true, needs false": {Durable: "forgetful", AckPolicy: jetstream.AckExplicitPolicy, MemoryStorage: true},
+		"headers only: is true, needs false":   {Durable: "blind", AckPolicy: jetstream.AckExplicitPolicy, HeadersOnly: true},
+	} {
+		_, err := l.js.CreateConsumer(t.Context(), events.StreamInvitations, config)
+		require.NoError(t, err)
+		err = l.follow(t.Context(), Following{Stream: events.StreamInvitations, Durable: config.Durable, Filters: []string{"invitations.>"}, Batch: 1}, nil)
+		require.ErrorContains(t, err, "ledger: consumer "+config.Durable+" exists with weaker settings ("+says+")")
+	}
+}
