@@ -29,7 +29,7 @@ func run(ctx context.Context, u campaign.Unit, o trial.Options, plan func(*exper
 	if err != nil {
 		return campaign.Outcome{}, err
 	}
-	defer m.close()
+	defer func() { _ = m.close() }() // nothing is on it any more that is wanted
 	e := &experiment{machine: m, unit: u, chance: rand.New(rand.NewPCG(u.Seed, 11))}
 	o.Shape.Store, o.Seed, o.Dir, o.Log = m.store, u.Seed, u.Dir, u.Log
 	o.Faults = func(c *trial.Chaos) { plan(e, c) }
@@ -47,13 +47,17 @@ func run(ctx context.Context, u campaign.Unit, o trial.Options, plan func(*exper
 	return outcome, err
 }
 
+// settling is how long everything may take to come to its end. A client whose request was under way when the power went is
+// told for a minute that its key is in use; all that comes after the answer is still ahead of it then.
+const settling = 80 * time.Second
+
 func small(lazy bool) cluster.Shape {
 	return cluster.Shape{Brokers: 1, APIs: 2, Mailers: 1, Acceptances: 1, LazySync: lazy}
 }
 
 // powercut cuts the power once, or several times, also while everything is starting again.
 func powercut(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
-	return run(ctx, u, trial.Options{Shape: small(false), Stories: 100, Over: 1500 * time.Millisecond}, (*experiment).power)
+	return run(ctx, u, trial.Options{Shape: small(false), Stories: 100, Over: 1500 * time.Millisecond, Settling: settling}, (*experiment).power)
 }
 
 // powercutLazy is the same with a broker that syncs when it likes. It keeps only what was lost, which is what has to be seen:
@@ -75,7 +79,7 @@ var lost = regexp.MustCompile(`was acknowledged and is in the ledger 0 times|was
 func (e *experiment) power(c *trial.Chaos) {
 	at := 200*time.Millisecond + c.Moment()
 	cuts := 1 + max(c.Chance().IntN(4)-1, 0) // one in half of all units
-	c.Add(at, fmt.Sprintf("%d power cuts", cuts), func(ctx context.Context) error {
+	c.Add(at, fmt.Sprintf("%d power cuts", cuts), func(context.Context) error {
 		for n := range cuts {
 			if n > 0 {
 				e.startAll(c)
