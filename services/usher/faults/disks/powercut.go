@@ -23,7 +23,9 @@ type experiment struct {
 	chance  *rand.Rand // what the disks draw from
 }
 
-// run makes a trial whose stores are on the machine's disks.
+// run makes a trial whose stores are on the machine's disks. Names are journalled there, as on ext4 and XFS: nats-server syncs
+// files and not the folders that it made them in, so that where POSIX is kept to the letter and nothing more is done, a cut
+// takes streams whole.
 func run(ctx context.Context, u campaign.Unit, o trial.Options, plan func(*experiment, *trial.Chaos)) (campaign.Outcome, error) {
 	m, err := openMachine(powerdisk.Journalled)
 	if err != nil {
@@ -93,7 +95,8 @@ func (e *experiment) power(c *trial.Chaos) {
 	})
 }
 
-// blackout cuts the power and counts what was on its way to the disks.
+// blackout cuts the power and counts what was on its way to the disks. In one of four cuts nothing of that is left, in the
+// others what chance leaves.
 func (e *experiment) blackout(c *trial.Chaos) error {
 	e.outcome.Count("power cuts", 1)
 	for name, d := range map[string]*powerdisk.Disk{"broker": e.broker, "Redis": e.redis} {
@@ -101,7 +104,11 @@ func (e *experiment) blackout(c *trial.Chaos) error {
 		c.Say("the disk of %s: %+v", name, counts)
 		e.outcome.Count("bytes not synced, "+name, counts.UnsyncedBytes)
 	}
-	return e.cut(c.Cluster(), e.chance)
+	left := e.chance
+	if e.chance.IntN(4) == 0 {
+		left = nil
+	}
+	return e.cut(c.Cluster(), left)
 }
 
 // startAll starts everything as a machine does that boots, and waits for nothing.
