@@ -365,7 +365,7 @@ func (a *Admission) settle(ctx context.Context, d *draft, sequence uint64, err e
 		failpoint.Here(failpoint.AdmissionRetaking)
 		sequence, err = a.Ledger.Publish(ctx, events.StreamInvitations, unit...)
 	}
-	return Verdict{Err: problem.New(problem.Conflict, "That address is being invited by others at the same time; try again.")}
+	return Verdict{Err: problem.Again("That address is being invited by others at the same time; try again.")}
 }
 
 // retake looks at who holds the claim, and makes the unit that takes it over where the holder has ended.

@@ -150,7 +150,7 @@ func (r *Redeemer) late(o opened) error {
 	if end := r.ended(o); end != nil {
 		return end
 	}
-	return problem.New(problem.Conflict, "The invitation is being answered by others at the same time; try again.")
+	return problem.Again("The invitation is being answered by others at the same time; try again.")
 }
 
 // Lookup shows what a link is about, and changes nothing. It returns problem.NotFound for a link that leads nowhere and

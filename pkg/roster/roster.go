@@ -260,7 +260,7 @@ func (r *Roster) Change(ctx context.Context, id string, change func(o *Organizat
 		}
 		return o, revision == 0, err
 	}
-	return Organization{ID: id}, false, problem.New(problem.Conflict, "The organization is being changed by others; try again.")
+	return Organization{ID: id}, false, problem.Again("The organization is being changed by others; try again.")
 }
 
 // Stored reads an organization from the ledger itself, where memory may not know of the newest change yet. It returns

@@ -155,7 +155,7 @@ func (s *Service) provision(ctx context.Context, m *bus.Received, record invitat
 			return s.refuse(ctx, m, record, events.RefusedMember)
 		}
 	}
-	return problem.New(problem.Conflict, "The membership is being changed by others.")
+	return problem.Again("The membership is being changed by others.")
 }
 
 func by(q *events.InvitationRequested) string {

@@ -71,11 +71,11 @@ func (s *Service) idempotent(next http.Handler) http.Handler {
 	})
 }
 
-// remember keeps the answer for repeats. "Not now" and "try again" are no answers, also where only some rows of many were
-// answered so: the next try does the work.
+// remember keeps the answer for repeats. "Not now" and "try again" are no answers, of a whole request or of rows in it: the
+// next try does the work.
 func (s *Service) remember(ctx context.Context, scope, key, sum string, answer *recorder) {
 	var err error
-	if answer.status >= 500 || answer.header.Get("Retry-After") != "" {
+	if answer.status >= 500 || answer.status == http.StatusTooManyRequests || answer.header.Get("Retry-After") != "" {
 		err = s.Redis.Abandon(ctx, scope, key)
 	} else {
 		err = s.Redis.Finish(ctx, scope, key, sum, redisdb.Answer{Status: answer.status, Header: answer.header, Body: answer.body.Bytes()})

@@ -184,7 +184,7 @@ func (s *Service) sendAgain(ctx context.Context, record *invitation.Record, rota
 			return hasEnded(status)
 		}
 	}
-	return problem.New(problem.Conflict, "The invitation is being changed by others; try again.")
+	return problem.Again("The invitation is being changed by others; try again.")
 }
 
 func resendUnit(e events.Event, record *invitation.Record, deadline time.Time, held uint64) ([]ledger.Message, error) {

@@ -182,7 +182,7 @@ func (s *Service) change(ctx context.Context, org, person string,
 			return after, err
 		}
 	}
-	return events.Membership{}, problem.New(problem.Conflict, "The organization's members are being changed by others; try again.")
+	return events.Membership{}, problem.Again("The organization's members are being changed by others; try again.")
 }
 
 func noSuchMember() error { return problem.New(problem.NotFound, "There is no such member.") }

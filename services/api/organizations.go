@@ -240,7 +240,7 @@ func (s *Service) installOwner(ctx context.Context, org string, owner address.Ad
 			return err
 		}
 	}
-	return problem.New(problem.Conflict, "The organization's members are being changed by others; try again.")
+	return problem.Again("The organization's members are being changed by others; try again.")
 }
 
 // publishMembership stores a change of membership where the last sequence on filter is still the expected one.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -66,12 +67,19 @@ func Run(ctx context.Context, o Options) (outcome campaign.Outcome, err error) {
 		return outcome, err
 	}
 	defer t.nc.Close()
-	stories, err := t.live(ctx, &outcome)
-	if err != nil {
+	people := &traffic{Trial: t, bus: t.nc}
+	desk := &office{traffic: people}
+	if err := desk.open(ctx); err != nil {
 		return outcome, err
 	}
-	return outcome, t.judge(ctx, stories, &outcome)
+	if err := t.live(ctx, people, desk, &outcome); err != nil {
+		return outcome, err
+	}
+	return outcome, t.judge(ctx, people.stories, desk, &outcome)
 }
+
+// any is the address of any API process.
+func (t *Trial) any() string { return anyOf(t.cluster) }
 
 func (t *Trial) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.options.Log, "%7.3f %s\n", time.Since(t.began).Seconds(), fmt.Sprintf(format, args...))
@@ -101,7 +109,7 @@ func (t *Trial) open(ctx context.Context) (err error) {
 	for _, s := range t.cluster.Services {
 		points, err := s.Failpoints(ctx)
 		if err != nil {
-			continue // XXX
+			return fmt.Errorf("failpoints of %s: %w", s.Name, err)
 		}
 		if t.points[s.Kind] != nil {
 			continue
@@ -114,9 +122,8 @@ func (t *Trial) open(ctx context.Context) (err error) {
 }
 
 // live has people use the system while it breaks, then mends it and waits until they have come to their ends.
-func (t *Trial) live(ctx context.Context, outcome *campaign.Outcome) ([]*story, error) {
+func (t *Trial) live(ctx context.Context, people *traffic, desk *office, outcome *campaign.Outcome) error {
 	rng := rand.New(rand.NewPCG(t.options.Seed, 7))
-	people := &traffic{Trial: t, bus: t.nc}
 	people.plan(rng, t.options.Stories)
 	breaking := &Chaos{Trial: t, rng: rng, over: t.options.Over}
 	if t.options.Faults != nil {
@@ -129,17 +136,23 @@ func (t *Trial) live(ctx context.Context, outcome *campaign.Outcome) ([]*story, 
 
 	lives, end := context.WithCancel(ctx)
 	defer end()
+	open, shut := context.WithCancel(ctx)
+	defer shut()
 	over := make(chan struct{})
 	seed := rng.Uint64()
+	var living sync.WaitGroup
+	living.Go(func() { desk.work(open) })
+	living.Go(func() { people.run(lives, rand.New(rand.NewPCG(seed, 8)), t.options.Over) })
 	go func() {
-		defer close(over)
-		people.run(lives, rand.New(rand.NewPCG(seed, 8)), t.options.Over)
+		living.Wait()
+		close(over)
 	}()
 	breaking.run(ctx)
 	restoring := time.Now()
 	if err := t.cluster.Restore(ctx); err != nil {
 		outcome.Violate("the system did not come back by itself: %v", err)
 	}
+	shut()
 	t.healed = time.Now()
 	outcome.Figure("seconds until ready", t.healed.Sub(restoring).Seconds())
 	t.say("mended")
@@ -150,7 +163,7 @@ func (t *Trial) live(ctx context.Context, outcome *campaign.Outcome) ([]*story, 
 		<-over
 	}
 	t.say("the stories are over")
-	return people.stories, ctx.Err()
+	return ctx.Err()
 }
 
 // quiet waits until no consumer has anything left to do.

@@ -29,18 +29,22 @@ type stored struct {
 }
 
 // judge waits for quiet and compares what people were told with what is there.
-func (t *Trial) judge(ctx context.Context, stories []*story, o *campaign.Outcome) error {
+func (t *Trial) judge(ctx context.Context, stories []*story, desk *office, o *campaign.Outcome) error {
 	if err := t.quiet(ctx); err != nil {
 		o.Violate("%v", err)
 	}
 	o.Figure("seconds until quiet", time.Since(t.healed).Seconds())
+	t.say("quiet")
 	s, err := t.read(ctx)
 	if err != nil {
 		return err
 	}
+	t.say("read")
 	for _, one := range stories {
 		t.judgeStory(ctx, one, s, o)
 	}
+	t.say("judged")
+	desk.judge(s, o)
 	for id, ends := range s.outcomes {
 		if len(ends) > 1 {
 			o.Violate("%s ended %d times: %v", id, len(ends), ends)
