@@ -12,6 +12,10 @@ func Parts() []campaign.Part {
 			Claim: "After power cuts that take all processes and whatever was not synced, nothing that was acknowledged is lost and nothing is double.",
 		},
 		{
+			Name: "powercut-cluster", Units: 25, Slice: 1, Parallel: 6, Run: powercutCluster,
+			Claim: "The same where three brokers that replicate and two Redis servers lose their power at once.",
+		},
+		{
 			Name: "powercut-lazy", Units: 100, Slice: 1, Parallel: 6, Control: true, Run: powercutLazy,
 			Claim: "The same with a broker that syncs every two minutes, its own default, loses what was acknowledged, every time.",
 		},
