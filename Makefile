@@ -37,9 +37,10 @@ lint: $(LINT) ## the linters, over all modules
 fmt: ## format all Go files
 	gofmt -w $(MODULES)
 
-generate: ## write again what follows from the Go types: JSON Schemas, AsyncAPI document, settings in the README
+generate: ## write again what follows from the Go types: JSON Schemas, AsyncAPI document, settings in the README, refusals
 	$(GO) -C events generate .
 	$(GO) -C pkg test ./settings -update
+	$(GO) -C pkg test ./platform -run '^TestTheDocumentationListsTheRefusalsAsTheyAre$$' -update
 
 screenshots: needs ## take again the pictures that the README shows, in a real browser
 	$(GO) test -count=1 -run '^TestPicturesOfTheREADME$$' ./services/usher/e2e/browser -update

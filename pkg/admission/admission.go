@@ -302,7 +302,7 @@ func (d *draft) unit(held uint64) ([]ledger.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.again && !d.unsaid {
+	if requested = requested.Succeeding(held); d.again && !d.unsaid {
 		requested = requested.Expecting(events.InvitationFilter(org, id), 0)
 	} else {
 		requested = requested.Guarded()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"regexp"
 	"strconv"
@@ -31,6 +32,8 @@ const (
 	DeadDeliveries = "Usher-Dead-Deliveries" // how often it was tried
 	DeadAt         = "Usher-Dead-At"         // when it was given up, RFC 3339
 	DeadMessageID  = "Usher-Dead-Message-Id" // its Nats-Msg-Id, where it had one
+
+	deadPrefix = "usher-dead-" // of all of them, in any case
 )
 
 // conclude turns the outcome of a message into the answer to the broker. It hands no error on, so that an error is logged
@@ -46,10 +49,8 @@ func (h *handler) conclude(next message.HandlerFunc) message.HandlerFunc {
 		h.meters.end(v)
 		switch v.kind {
 		case verdictDone, verdictDead:
-			failpoint.Here(failpoint.BusHandled)
 			d.ack()
 		default:
-			failpoint.Here(failpoint.BusRetrying)
 			d.nak(v.after)
 		}
 		return nil, nil
@@ -69,6 +70,7 @@ func (h *handler) judge(d *delivery, err error) verdict {
 		return h.bury(d, v, err)
 	}
 	h.logRetry(d, v, err)
+	failpoint.Here(failpoint.BusRetrying)
 	return v
 }
 
@@ -96,6 +98,7 @@ func (h *handler) bury(d *delivery, v verdict, cause error) verdict {
 
 func (h *handler) deadLetter(d *delivery, reason string, cause error) *message.Message {
 	uuid, metadata := decodeHeader(d.raw.Header)
+	maps.DeleteFunc(metadata, func(name, _ string) bool { return hasPrefixFold(name, deadPrefix) }) // what it says of itself is no finding
 	letter := message.NewMessage(uuid, d.raw.Data)
 	letter.Metadata = metadata
 	metadata[DeadReason] = oneLine(reason)

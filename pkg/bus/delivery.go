@@ -107,7 +107,10 @@ func (d *delivery) wait() {
 }
 
 // ack ends the delivery: the message is done. Of several calls of ack and nak the first counts.
-func (d *delivery) ack() { d.settle(answerAck, d.subscription.Confirm) }
+func (d *delivery) ack() {
+	failpoint.Here(failpoint.BusHandled)
+	d.settle(answerAck, d.subscription.Confirm)
+}
 
 // nak ends the delivery: the message is wanted again, after a delay or at once.
 func (d *delivery) nak(after time.Duration) { d.settle(nakAfter(after), false) }

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/usherhq/usher/pkg/failpoint"
+	"github.com/usherhq/usher/pkg/ledger"
 )
 
 var (
@@ -295,7 +296,8 @@ func (s *subscription) attach() error {
 
 // ensure finds the consumer, changes it where it differs, or makes it. Where a consumer starts can't be changed, so that of an
 // existing one is kept. One that was lost while we consumed starts after the last message that it was done with, not with the
-// stream's first. One that is as it should be is left alone: an update right after a deletion has been seen to fail for good.
+// stream's first. One that is as it should be is left alone: an update right after a deletion has been seen to fail for good. One
+// that promises less than handlers rest on is refused.
 func (s *subscription) ensure(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
 	want := jetstream.ConsumerConfig{
 		Durable: s.Durable, FilterSubjects: s.Filters, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.AckWait,
@@ -305,16 +307,34 @@ func (s *subscription) ensure(ctx context.Context, stream jetstream.Stream) (jet
 	switch {
 	case err == nil:
 		old := have.CachedInfo().Config
+		if err := refuseWeaker(old, stream); err != nil {
+			return nil, err
+		}
 		if sameConsumer(old, want) {
 			return have, nil
 		}
 		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = old.DeliverPolicy, old.OptStartSeq, old.OptStartTime
+	case errors.Is(err, jetstream.ErrNotPullConsumer):
+		push, err := stream.PushConsumer(ctx, s.Durable)
+		if err != nil {
+			return nil, err
+		}
+		return nil, refuseWeaker(push.CachedInfo().Config, stream)
 	case !errors.Is(err, jetstream.ErrConsumerNotFound):
 		return nil, err
 	case s.floor.Load() > 0:
 		want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.floor.Load()+1
 	}
 	return stream.CreateOrUpdateConsumer(ctx, want)
+}
+
+// refuseWeaker returns an error for a consumer that is there and promises too little.
+func refuseWeaker(have jetstream.ConsumerConfig, stream jetstream.Stream) error {
+	weak := ledger.ConsumerDifferences(have, stream.CachedInfo().Config.Replicas)
+	if len(weak) == 0 {
+		return nil
+	}
+	return fmt.Errorf("it exists with weaker settings (%s); mend it with the nats command line, it is never changed silently", strings.Join(weak, "; "))
 }
 
 // sameConsumer compares what ensure sets, but for the start.

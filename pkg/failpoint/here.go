@@ -3,6 +3,7 @@
 package failpoint
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -100,7 +101,7 @@ func (s *spot) arm(action string, after uint64) error {
 		return fmt.Errorf("%q is no action: kill, stop, pause or panic", action)
 	}
 	if after == 0 {
-		return fmt.Errorf("%s: the first pass is number 1", s.name)
+		return errors.New("the first pass is number 1")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

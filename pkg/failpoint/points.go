@@ -1,6 +1,6 @@
 package failpoint
 
-// The steps that points stand between, in the order in which they are taken. What is built does some of the plan's steps at
+// Steps are what points stand between, in the order in which they are taken. What is built does some of the plan's steps at
 // once or in another order: the idempotency record comes before the request is judged, claim and token hash go to Redis in one
 // round trip, and the membership is the very event that says so.
 //
@@ -184,7 +184,7 @@ const (
 
 // Points are all points, roughly in the order in which an invitation comes by them. Each is passed in one place of the source.
 var Points = []Point{
-	{APIAuthenticated, "A1-A3", "The key is known; nothing has been written."},
+	{APIAuthenticated, "A1-A3", "The key is known and the body has arrived, of a request with an Idempotency-Key; nothing has been written."},
 	{APILeased, "A3-A2", "The idempotency record is a lease in Redis; the request has not been judged."},
 	{AdmissionJudged, "A2-A4", "The requests passed the rules or were refused; nothing has been published."},
 	{AdmissionPublished, "A4-A5", "The ledger has answered; the caller has not been told."},
@@ -204,7 +204,7 @@ var Points = []Point{
 	{MailgunWriting, "M5", "The head of a call to Mailgun is written; the rest of it may not have left."},
 	{MailgunHeard, "M5", "Mailgun has begun to answer; the answer has not been read."},
 	{MailgunHalved, "M5", "The first half of a refused call has been made again; the second has not."},
-	{MailerSent, "M5-M6", "The provider has answered; the ledger has not been told."},
+	{MailerSent, "M5-M6", "The provider has answered, or not in time; the ledger has not been told."},
 	{MailerRecorded, "M6-M7", "InvitationSent is in the ledger; the claim has not been given up."},
 	{MailerBounced, "", "The provider's refusal is in the ledger; the claim has not been given up."},
 	{MailerMailed, "M6-M7", "The first mail is done and its claim given up; the reminder's timer has not been set."},
@@ -271,7 +271,7 @@ var Points = []Point{
 	{ImportCounted, "", "The job counts the page and its lease is given back; the next has not begun."},
 	{ImportForgetting, "", "The rows of a job that came to nothing are deleted; the job is still there."},
 
-	{BusHandled, "M6-M7, P4-P5", "The handler is done with a message; it has not been acked."},
+	{BusHandled, "M6-M7, P4-P5", "A message is done with; it has not been acked."},
 	{BusAnswered, "M7, P5", "The ack or nak has left, and is confirmed where that is wanted; the message is still held here."},
 	{BusRetrying, "", "A message is to be tried again; the broker has not been told."},
 	{BusBurying, "", "A message is given up; its dead letter has not been published."},
@@ -279,8 +279,8 @@ var Points = []Point{
 	{RedriveFound, "", "A dead letter that is to be redriven has been read; nothing has been published."},
 	{RedrivePublished, "", "The ledger has answered a redrive; the operator has not been told."},
 
-	{LedgerBatchStoring, "", "Units of several callers are gathered; their batch has not been published."},
-	{LedgerBatchStored, "", "A batch is stored; none of its callers has been told."},
+	{LedgerBatchStoring, "", "A batch, or a unit of several messages, is gathered; it has not been published."},
+	{LedgerBatchStored, "A4", "A batch, or a unit of several messages, is stored; no caller has been told."},
 	{LedgerBatchRefused, "", "A batch was refused and stored nothing; none of its units has been tried again."},
 	{LedgerHalved, "", "The first half of a refused batch has been settled; the second has not."},
 	{LedgerApart, "", "Units have been stored; those that expect the same filter as one of them wait for the next batch."},

@@ -51,6 +51,9 @@ func (l *Ledger) follow(ctx context.Context, f Following, handle func(context.Co
 	if err != nil {
 		return unavailable(err)
 	}
+	if err := weaker("consumer "+f.Durable, ConsumerDifferences(consumer.CachedInfo().Config, l.options.Replicas)); err != nil {
+		return err
+	}
 	arrived := make(chan jetstream.Msg, f.Batch)
 	lost := make(chan error, 1)
 	consuming, err := consumer.Consume(func(m jetstream.Msg) { arrived <- m },

@@ -45,54 +45,6 @@ func TestASecondOpenFindsTheStreamsAndTheSamePersonKey(t *testing.T) {
 	require.NoError(t, second.Ping(t.Context()))
 }
 
-func TestAWeakerStreamIsRefusedWithTheExactDifference(t *testing.T) {
-	weaken := map[string]func(*jetstream.StreamConfig){
-		"retention: is WorkQueue, needs Limits":               func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
-		"storage: is Memory, needs File":                      func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
-		"max age: is 1h0m0s, needs 9600h0m0s":                 func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
-		"duplicate window: is 1s, needs 20s":                  func(c *jetstream.StreamConfig) { c.Duplicates = time.Second },
-		"max messages: is 10, needs unlimited":                func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 },
-		"max bytes: is 1048576, needs unlimited":              func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 },
-		"max messages per subject: is 1, needs unlimited":     func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 },
-		"max message size: is 1024, needs unlimited":          func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1024 },
-		"allow direct get: is false, needs true":              func(c *jetstream.StreamConfig) { c.AllowDirect = false },
-		"allow atomic publish: is false, needs true":          func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false },
-		"allow message schedules: is false, needs true":       func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = false },
-		"no acknowledgements: is true, needs false":           func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false },
-		"subjects: is [invitations.*], needs [invitations.>]": func(c *jetstream.StreamConfig) { c.Subjects = []string{"invitations.*"} },
-		"republish: is true, needs false": func(c *jetstream.StreamConfig) {
-			c.RePublish = &jetstream.RePublish{Source: ">", Destination: "leak.>"}
-		},
-		"subject transform: is true, needs false": func(c *jetstream.StreamConfig) {
-			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: ">", Destination: "x.>"}
-		},
-	}
-	good := (&Ledger{options: Options{Replicas: 1, MaxAge: 9600 * time.Hour}}).streams()[1]
-	for difference, change := range weaken {
-		t.Run(difference, func(t *testing.T) {
-			t.Parallel()
-			b := brokertest.Run(t)
-			js, err := jetstream.New(b.Conn(t))
-			require.NoError(t, err)
-			c := good
-			change(&c)
-			_, err = js.CreateStream(t.Context(), c)
-			require.NoError(t, err)
-			_, err = Open(t.Context(), b.Conn(t), Options{Durable: Durability{Declared: true}})
-			require.ErrorContains(t, err, "stream INVITATIONS exists with weaker settings")
-			require.ErrorContains(t, err, difference)
-		})
-	}
-}
-
-func TestFewerReplicasAndALongRequestWindowAreWeaker(t *testing.T) {
-	l := &Ledger{options: Options{Replicas: 3, MaxAge: time.Hour}}
-	requests := l.streams()[0]
-	have := requests
-	have.Replicas, have.Duplicates = 1, time.Minute
-	require.Equal(t, []string{"replicas: is 1, needs 3", "duplicate window: is 1m0s, needs 100ms"}, Differences(have, requests))
-}
-
 func TestALazyBrokerIsRefused(t *testing.T) {
 	lazy := brokertest.Run(t, brokertest.Lazy())
 	_, err := Open(t.Context(), lazy.Conn(t), Options{Durable: Durability{MonitoringURL: lazy.MonitoringURL}})

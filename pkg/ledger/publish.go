@@ -27,10 +27,11 @@ const (
 	headerScheduleNext   = "Nats-Schedule-Next"
 )
 
-// Error codes of nats-server that decide what becomes of a publish.
+// Error codes of nats-server that decide what becomes of a publish, or of a start.
 const (
 	codeWrongLastSequence         = 10071
 	codeWrongLastSequenceConstant = 10164
+	codeNoCluster                 = 10074
 	codeBatchDuplicate            = 10201
 	codeBatchesInFlight           = 10210
 )
@@ -209,7 +210,6 @@ func (l *Ledger) commitApart(stream string, units [][]Message, at []int, results
 	first, err := l.storeBatch(batch)
 	switch {
 	case err == nil:
-		failpoint.Here(failpoint.LedgerBatchStored)
 		for _, place := range at {
 			first += uint64(len(units[place]))
 			results[place].Value = first - 1
@@ -311,6 +311,7 @@ func (l *Ledger) storeBatch(units [][]Message) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	failpoint.Here(failpoint.LedgerBatchStored)
 	return ack.Sequence - ack.BatchSize + 1, nil
 }
 

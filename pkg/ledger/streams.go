@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,11 +23,12 @@ const (
 	BucketPreferences   = "preferences"
 	BucketImports       = "imports"      // bulk jobs
 	BucketImportPages   = "import-pages" // their rows
+	BucketChecks        = "checks"       // what repairs did to timers
 )
 
 // buckets are all buckets, with how long each keeps a key that is not written again; 0 for ever.
 var buckets = map[string]time.Duration{
-	BucketOrganizations: 0, BucketAPIKeys: 0, BucketSuppressions: 0, BucketPreferences: 0,
+	BucketOrganizations: 0, BucketAPIKeys: 0, BucketSuppressions: 0, BucketPreferences: 0, BucketChecks: 0,
 	BucketImports: importsAge, BucketImportPages: importsAge,
 }
 
@@ -77,6 +77,9 @@ func (l *Ledger) provision(ctx context.Context) error {
 		if err == nil {
 			continue
 		}
+		if c, _ := code(err); c == codeNoCluster {
+			return fmt.Errorf("ledger: "+clusterRule.Says, l.options.Replicas)
+		}
 		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return fmt.Errorf("ledger: create stream %s: %w", want.Name, unavailable(err))
 		}
@@ -105,21 +108,25 @@ func (l *Ledger) provisionBucket(ctx context.Context, name string, age time.Dura
 	if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
 		return fmt.Errorf("ledger: create bucket %s: %w", name, unavailable(err))
 	}
-	return l.checkStore(ctx, "bucket "+name, "KV_"+name, age)
+	return l.checkStore(ctx, "bucket "+name, l.store("KV_"+name, age, 1, "$KV."+name+".>"))
+}
+
+// store is what a bucket or an object store needs of its stream, as the client library makes it.
+func (l *Ledger) store(name string, age time.Duration, perSubject int64, subjects ...string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: name, Subjects: subjects, Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
+		MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: perSubject, MaxMsgSize: -1, MaxConsumers: -1,
+		MaxAge: age, Replicas: l.options.Replicas, AllowDirect: true, AllowRollup: true,
+	}
 }
 
 // checkStore refuses a bucket or an object store that keeps less than it should.
-func (l *Ledger) checkStore(ctx context.Context, what, name string, age time.Duration) error {
-	stream, err := l.js.Stream(ctx, name)
+func (l *Ledger) checkStore(ctx context.Context, what string, want jetstream.StreamConfig) error {
+	stream, err := l.js.Stream(ctx, want.Name)
 	if err != nil {
 		return fmt.Errorf("ledger: %s: %w", what, unavailable(err))
 	}
-	have := stream.CachedInfo().Config
-	var diff []string
-	differ(&diff, "storage", have.Storage, jetstream.FileStorage, have.Storage == jetstream.FileStorage)
-	differ(&diff, "replicas", have.Replicas, l.options.Replicas, have.Replicas >= l.options.Replicas)
-	differ(&diff, "max age", have.MaxAge, age, have.MaxAge == 0 || age != 0 && have.MaxAge >= age)
-	return weaker(what, diff)
+	return weaker(what, Differences(stream.CachedInfo().Config, want))
 }
 
 func (l *Ledger) checkStream(ctx context.Context, want jetstream.StreamConfig) error {
@@ -131,47 +138,6 @@ func (l *Ledger) checkStream(ctx context.Context, want jetstream.StreamConfig) e
 		return fmt.Errorf("ledger: stream %s: %w", want.Name, unavailable(err))
 	}
 	return weaker("stream "+want.Name, Differences(stream.CachedInfo().Config, want))
-}
-
-// Differences lists every setting in which a stream promises less than wanted, as "name: is X, needs Y".
-func Differences(have, want jetstream.StreamConfig) []string {
-	var diff []string
-	unlimited := func(n int64) bool { return n <= 0 }
-	differ(&diff, "subjects", have.Subjects, want.Subjects, slices.Equal(have.Subjects, want.Subjects))
-	differ(&diff, "retention", have.Retention, want.Retention, have.Retention == want.Retention)
-	differ(&diff, "storage", have.Storage, want.Storage, have.Storage == want.Storage)
-	differ(&diff, "discard", have.Discard, want.Discard, have.Discard == want.Discard)
-	differ(&diff, "replicas", have.Replicas, want.Replicas, have.Replicas >= want.Replicas)
-	differ(&diff, "max messages", have.MaxMsgs, "unlimited", unlimited(have.MaxMsgs))
-	differ(&diff, "max bytes", have.MaxBytes, "unlimited", unlimited(have.MaxBytes))
-	differ(&diff, "max messages per subject", have.MaxMsgsPerSubject, "unlimited", unlimited(have.MaxMsgsPerSubject))
-	differ(&diff, "max message size", have.MaxMsgSize, "unlimited", unlimited(int64(have.MaxMsgSize)))
-	differ(&diff, "max age", have.MaxAge, want.MaxAge, have.MaxAge == 0 || want.MaxAge != 0 && have.MaxAge >= want.MaxAge)
-	differ(&diff, "duplicate window", have.Duplicates, want.Duplicates, windowFits(have, want))
-	differ(&diff, "no acknowledgements", have.NoAck, false, !have.NoAck)
-	differ(&diff, "sealed", have.Sealed, false, !have.Sealed)
-	differ(&diff, "allow direct get", have.AllowDirect, true, have.AllowDirect)
-	differ(&diff, "allow atomic publish", have.AllowAtomicPublish, true, have.AllowAtomicPublish)
-	differ(&diff, "allow message schedules", have.AllowMsgSchedules, want.AllowMsgSchedules, have.AllowMsgSchedules || !want.AllowMsgSchedules)
-	differ(&diff, "allow rollup", have.AllowRollup, want.AllowRollup, want.AllowRollup || !have.AllowRollup)
-	differ(&diff, "republish", have.RePublish != nil, false, have.RePublish == nil)
-	differ(&diff, "subject transform", have.SubjectTransform != nil, false, have.SubjectTransform == nil)
-	differ(&diff, "mirror or sources", have.Mirror != nil || len(have.Sources) > 0, false, have.Mirror == nil && len(have.Sources) == 0)
-	return diff
-}
-
-// windowFits: for requests a longer window lets one app's id swallow another's, for the rest a shorter one is weaker.
-func windowFits(have, want jetstream.StreamConfig) bool {
-	if want.Name == events.StreamRequests {
-		return have.Duplicates > 0 && have.Duplicates <= want.Duplicates
-	}
-	return have.Duplicates >= want.Duplicates
-}
-
-func differ(diff *[]string, name string, have, want any, ok bool) {
-	if !ok {
-		*diff = append(*diff, fmt.Sprintf("%s: is %v, needs %v", name, have, want))
-	}
 }
 
 func weaker(what string, diff []string) error {

@@ -62,6 +62,8 @@ type Options struct {
 	// Redis is the in-process Redis, nil for the one at the settings' address.
 	Redis *redisdb.Embedded
 	Clock clock.Clock
+	// ClockIsMoved says that Clock is moved on purpose; see ledger.Options.
+	ClockIsMoved bool
 }
 
 // Open connects, checks what was promised (server versions, durability, stream settings, Redis's eviction policy), and
@@ -126,7 +128,7 @@ func (p *Platform) openLedger(ctx context.Context, o Options) error {
 	failpoint.Here(failpoint.StartBroker)
 	p.onClose(func() error { conn.Close(); return nil })
 	p.Ledger, err = ledger.Open(ctx, conn, ledger.Options{
-		Replicas: p.Settings.Replicas, MaxAge: p.Settings.LedgerAge, Logger: p.Logger, Clock: p.Clock,
+		Replicas: p.Settings.Replicas, MaxAge: p.Settings.LedgerAge, Logger: p.Logger, Clock: p.Clock, ClockIsMoved: o.ClockIsMoved,
 		Durable: ledger.Durability{
 			MonitoringURL: p.Settings.NATSMonitoring,
 			Declared:      o.Broker != nil || p.Settings.NATSSync == "always",

@@ -1,6 +1,7 @@
 package redisdb_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -64,4 +65,25 @@ func TestAURLThatCannotBeReadIsRefusedWithoutShowingIt(t *testing.T) {
 		_, err = redisdb.Open(t.Context(), redisdb.Options{URL: url})
 		require.Error(t, err, url)
 	}
+}
+
+func FuzzParseURL(f *testing.F) {
+	for _, url := range []string{
+		"redis://usher:p%40ss%2Fw%3Ard%2C@h1:1,h2", "redis+sentinel://one,two:2/mymaster/3", "redis://one:1?addr=two:2&master_name=m",
+		"unix://usher:s3cret@/run/redis.sock?db=4", "rediss+cluster://[::1]:6380,[::1%25eth0]/", "redis://@/?addr=", "redis://,:@,/,?,",
+	} {
+		f.Add(url)
+	}
+	f.Fuzz(func(t *testing.T, url string) {
+		server, err := redisdb.ParseURL(url)
+		if err != nil {
+			require.False(t, len(url) > 12 && strings.Contains(err.Error(), url), "the refusal repeats the URL")
+			return
+		}
+		require.NotEmpty(t, server.Addrs)
+		require.False(t, server.Cluster && server.Database != 0)
+		for _, addr := range server.Addrs {
+			require.NotEmpty(t, addr)
+		}
+	})
 }

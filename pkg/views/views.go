@@ -208,6 +208,9 @@ func (v *Views) change(org, id string, old []byte, add *invitation.Record) (redi
 	return c, string(now) == string(old)
 }
 
+// Place tells where lists show a record: in the index of that combo, at that score; in none where the combo is empty.
+func Place(r *invitation.Record) (string, uint64) { return combo(r), listed(r) }
+
 // listed is the place of a record in lists: the sequence of what made it.
 func listed(r *invitation.Record) uint64 {
 	if r.Requested != 0 {

@@ -8,7 +8,6 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
 	"github.com/usherhq/usher/pkg/apikeys"
-	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 )
 
@@ -51,7 +50,6 @@ func (s *Service) authenticated(next http.Handler) http.Handler {
 			}
 			c.actor, c.person = who.Stored, address.Person(s.Ledger.PersonKey(), who.Canonical)
 		}
-		failpoint.Here(failpoint.APIAuthenticated)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	})
 }

@@ -60,13 +60,10 @@ func (s *Service) idempotent(next http.Handler) http.Handler {
 			s.refuse(w, err)
 			return
 		}
-		failpoint.Here(failpoint.APILeased)
 		answer := &recorder{header: http.Header{}, status: http.StatusOK}
 		ctx := context.WithValue(r.Context(), idempotencyKey{}, scope+"/"+key)
 		next.ServeHTTP(answer, r.WithContext(ctx))
-		failpoint.Here(failpoint.APIAnswered)
 		s.remember(context.WithoutCancel(r.Context()), scope, key, sum, answer)
-		failpoint.Here(failpoint.APIKept)
 		answer.copyTo(w)
 	})
 }
@@ -74,6 +71,7 @@ func (s *Service) idempotent(next http.Handler) http.Handler {
 // remember keeps the answer for repeats. "Not now" and "try again" are no answers, of a whole request or of rows in it: the
 // next try does the work.
 func (s *Service) remember(ctx context.Context, scope, key, sum string, answer *recorder) {
+	failpoint.Here(failpoint.APIAnswered)
 	var err error
 	if answer.status >= 500 || answer.status == http.StatusTooManyRequests || answer.header.Get("Retry-After") != "" {
 		err = s.Redis.Abandon(ctx, scope, key)
@@ -83,6 +81,7 @@ func (s *Service) remember(ctx context.Context, scope, key, sum string, answer *
 	if err != nil {
 		s.Logger.Warn("an idempotent answer was not kept; its lease runs out", "error", err)
 	}
+	failpoint.Here(failpoint.APIKept)
 }
 
 func (s *Service) repeat(w http.ResponseWriter, before redisdb.Idempotency) {
@@ -110,6 +109,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, problem.New(problem.Malformed, "The body did not arrive whole.")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	failpoint.Here(failpoint.APIAuthenticated)
 	return body, nil
 }
 

@@ -128,7 +128,7 @@ type bulkResult struct {
 }
 
 type bulkOutput struct {
-	RetryAfter string `header:"Retry-After" doc:"Seconds after which to send the request again with its Idempotency-Key, where rows were answered 503."`
+	RetryAfter string `header:"Retry-After" doc:"Some rows were answered 503: the same request with the same Idempotency-Key, so many seconds later, does those, and answers the others as before."`
 	Body       struct {
 		Results []bulkResult `json:"results" doc:"One verdict a row, in order."`
 	}

@@ -196,7 +196,7 @@ func resendUnit(e events.Event, record *invitation.Record, deadline time.Time, h
 	if err != nil {
 		return nil, err
 	}
-	return []ledger.Message{timer.Expecting(events.ClaimSubject(record.Organization, record.Request.Person), held), asked.Guarded()}, nil
+	return []ledger.Message{timer.Expecting(events.ClaimSubject(record.Organization, record.Request.Person), held), asked.Succeeding(held).Guarded()}, nil
 }
 
 // replacement says what of a new invitation differs from the one it replaces.

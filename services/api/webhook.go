@@ -60,7 +60,7 @@ func (s *Service) delivery(ctx context.Context, report mailgunhook.Event) error 
 	if err != nil {
 		return err
 	}
-	first, err := s.Redis.FirstSeen(ctx, report.Token, webhookMemory)
+	first, err := s.Redis.FirstSeen(ctx, report.Token)
 	if err != nil || !first {
 		return err
 	}
@@ -70,7 +70,7 @@ func (s *Service) delivery(ctx context.Context, report mailgunhook.Event) error 
 		_ = s.Redis.ForgetSeen(ctx, report.Token) // the provider's next try must not look like a replay
 		return err
 	}
-	return nil
+	return s.Redis.Seen(ctx, report.Token, webhookMemory)
 }
 
 // record puts the address on the list where the report says so, and the report in the ledger.

@@ -130,8 +130,8 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 // work sends the task's mail once. The claim in Redis comes first and the look at the ledger second: whoever revokes
 // publishes first and looks at the claim second, so that one of the two always sees the other.
 func (s *Service) work(ctx context.Context, t task) error {
-	ref := t.ref()
 	failpoint.Here(failpoint.MailerReceived)
+	ref := t.ref()
 	var token links.Token
 	var index redisdb.Token
 	if t.about == "" { // a notice brings no link of the invitee's
@@ -145,10 +145,10 @@ func (s *Service) work(ctx context.Context, t task) error {
 	if err != nil {
 		return err
 	}
-	failpoint.Here(failpoint.MailerClaimed)
 	if !claim.Won {
 		return s.contested(ctx, t, ref, claim, token)
 	}
+	failpoint.Here(failpoint.MailerClaimed)
 	return s.sendIfNeeded(ctx, t, ref, token)
 }
 
@@ -299,10 +299,10 @@ func (s *Service) settle(ctx context.Context, t task, ref redisdb.Intent, letter
 const (
 	// retryAfter is the least wait before a mail that was not taken is tried again.
 	retryAfter = time.Second
+	// slowMail is when a mail takes longer than mails do.
+	slowMail = 5 * time.Second
 	// settleAfter is how long to wait before the provider is asked what became of a mail.
 	settleAfter = 5 * time.Second
-	// calmly is how long a claim may be held before its holder is taken for slow or dead, and not looked at every second.
-	calmly = 3 * time.Second
 )
 
 // contested handles a claim that somebody has: another worker that is at it, or one that died with the outcome unknown.
@@ -349,22 +349,32 @@ func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, cla
 // older than any worker keeps one, of a mail of which the ledger says what became of it, is a leftover: Redis has been seen
 // to come back with what was deleted in its last second.
 func (s *Service) besides(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, alive time.Duration) error {
-	busy := errors.New("another mail of this invitation is being sent")
-	switch {
-	case alive > ackWait-calmly: // most likely it is done in a moment
-		return bus.Later(time.Second, busy)
-	case alive > 0:
-		return bus.Later(alive, busy)
+	busy := bus.Later(behind(alive), errors.New("another mail of this invitation is being sent"))
+	if alive > 0 {
+		return busy
 	}
 	needed, err := s.needed(ctx, &t)
 	switch {
 	case err != nil || !needed:
 		return err
 	case !t.settles(claim.Intent):
-		return bus.Later(calmly, busy)
+		return busy
 	}
 	s.Logger.WarnContext(ctx, "a claim was left over and is given up", "invitation", t.record.ID)
-	return errors.Join(s.Redis.Settle(ctx, ref, claim), bus.Later(0, errors.New("the claim of an earlier mail was given up")))
+	if err := s.Redis.Settle(ctx, ref, claim); err != nil {
+		return err
+	}
+	return s.work(ctx, t)
+}
+
+// behind is how long to wait for another mail whose claim stays what it is for so long yet: as long as a mail takes, and where
+// it takes longer, until the claim is old. Whoever asks every second is soon taken for one who asks too often, and waits on
+// when there is nothing left to wait for.
+func behind(alive time.Duration) time.Duration {
+	if taken := ackWait - alive; taken < slowMail {
+		return time.Second
+	}
+	return max(alive, time.Second)
 }
 
 // settles reports whether what is known leaves nothing to be done for an earlier mail of the invitation.

@@ -253,9 +253,9 @@ func (b *Batching) answer(calls []call) {
 	for i, c := range calls {
 		mails[i] = c.mail
 	}
+	failpoint.Here(failpoint.MailerCalling)
 	// The callers' contexts are not this call's: one that gives up must not take the others' mails along. The Sender
 	// has a time limit of its own.
-	failpoint.Here(failpoint.MailerCalling)
 	results := b.sender.Send(context.Background(), mails)
 	b.hold.end(attempt, results)
 	for i, c := range calls {

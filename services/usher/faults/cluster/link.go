@@ -26,6 +26,7 @@ func (c *Cluster) link(from, to, upstream string) (*Link, error) {
 		return l, nil
 	}
 	if c.toxics == nil {
+		zerolog.SetGlobalLevel(zerolog.Disabled) // some toxics write to a logger of their own
 		c.toxics = toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 	}
 	for tries := 0; ; tries++ {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/platform"
+	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/settings"
 	"github.com/usherhq/usher/pkg/telemetry"
 	"github.com/usherhq/usher/services/usher/internal/client"
@@ -54,7 +55,7 @@ func Execute(ctx context.Context, args []string, streams Streams) int {
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "invite", Title: "Invite (over the API):"}, &cobra.Group{ID: "operate", Title: "Operate (on the broker and Redis):"})
 	add(root, "run", upCommand(streams), healthCommand(streams), fakeMailgunCommand(streams), settingsCommand(streams))
 	add(root, "invite", inviteCommand(streams), importCommand(streams), listCommand(streams), showCommand(streams), revokeCommand(streams), resendCommand(streams), orgCommand(streams))
-	add(root, "operate", watchCommand(streams), rebuildCommand(streams), deadCommand(streams), keysCommand(streams))
+	add(root, "operate", watchCommand(streams), rebuildCommand(streams), checkCommand(streams), deadCommand(streams), keysCommand(streams))
 	if err := root.ExecuteContext(ctx); err != nil {
 		_, _ = fmt.Fprintf(streams.Err, "usher: %v\n", err)
 		return exitCode(err)
@@ -75,7 +76,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &answer) && answer.Status == 404:
 		return exitMissing
-	case errors.As(err, &answer) && answer.Status >= 500, errors.Is(err, client.ErrUnreachable):
+	case errors.As(err, &answer) && answer.Status >= 500, errors.Is(err, client.ErrUnreachable), problem.Is(err, problem.NotNow):
 		return exitNotNow
 	case errors.As(err, &usage):
 		return exitUsage
