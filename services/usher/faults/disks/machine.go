@@ -11,21 +11,24 @@ import (
 	"github.com/usherhq/usher/services/usher/faults/powerdisk"
 )
 
-// machine has a disk for the broker and one for Redis, and everything in it loses its power at once.
+// machine has a disk for each broker and each Redis server, and everything in it loses its power at once.
 type machine struct {
-	store         string
-	broker, redis *powerdisk.Disk
+	store          string
+	brokers, redis []*powerdisk.Disk
 }
 
-// openMachine mounts empty disks where a cluster of one broker and one Redis keeps its files.
-func openMachine(names powerdisk.Names) (*machine, error) {
-	store, err := os.MkdirTemp("", "usher-disks-") // not in the unit's folder: a mount that outlived its server is in nobody's way
-	if err != nil {
+// openMachine mounts empty disks where a cluster keeps its files.
+func openMachine(shape cluster.Shape, names powerdisk.Names) (m *machine, err error) {
+	m = &machine{}
+	if m.store, err = os.MkdirTemp("", "usher-disks-"); err != nil { // not in the unit's folder: a mount that outlived its server is in nobody's way
 		return nil, err
 	}
-	m := &machine{store: store}
-	if m.broker, err = m.mount("nats-1", names); err == nil {
-		m.redis, err = m.mount("redis-1", names)
+	brokers, redis := []string{"nats-1", "nats-2", "nats-3"}[:shape.Brokers], []string{"redis-1"}
+	if shape.Replica {
+		redis = append(redis, "redis-2")
+	}
+	if m.brokers, err = m.mount(brokers, names); err == nil {
+		m.redis, err = m.mount(redis, names)
 	}
 	if err != nil {
 		return nil, errors.Join(err, m.close())
@@ -33,22 +36,24 @@ func openMachine(names powerdisk.Names) (*machine, error) {
 	return m, nil
 }
 
-func (m *machine) mount(name string, names powerdisk.Names) (*powerdisk.Disk, error) {
-	point := filepath.Join(m.store, name)
-	if err := os.Mkdir(point, 0o700); err != nil {
-		return nil, err
+func (m *machine) mount(folders []string, names powerdisk.Names) (disks []*powerdisk.Disk, err error) {
+	for _, folder := range folders {
+		point := filepath.Join(m.store, folder)
+		if err := os.Mkdir(point, 0o700); err != nil {
+			return disks, err
+		}
+		d, err := powerdisk.Mount(point, names)
+		if err != nil {
+			return disks, err
+		}
+		disks = append(disks, d)
 	}
-	return powerdisk.Mount(point, names)
+	return disks, nil
 }
 
-// disks are those that are mounted.
-func (m *machine) disks() (all []*powerdisk.Disk) {
-	for _, d := range []*powerdisk.Disk{m.broker, m.redis} {
-		if d != nil {
-			all = append(all, d)
-		}
-	}
-	return all
+// disks are all that are mounted.
+func (m *machine) disks() []*powerdisk.Disk {
+	return append(append([]*powerdisk.Disk{}, m.brokers...), m.redis...)
 }
 
 func (m *machine) close() error {

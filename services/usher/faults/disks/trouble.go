@@ -13,7 +13,7 @@ import (
 
 // troubled is a trial of some people in so long a time.
 func troubled(ctx context.Context, u campaign.Unit, plan func(*experiment, *trial.Chaos)) (campaign.Outcome, error) {
-	return run(ctx, u, trial.Options{Shape: small(false), Stories: 60, Over: 2 * time.Second}, plan)
+	return run(ctx, u, trial.Options{Shape: small(false), Stories: 60, Over: 2 * time.Second, Settling: settling}, plan)
 }
 
 // diskFull fills the disk of the broker, of Redis, or both, and empties it after a while.
@@ -41,9 +41,9 @@ func diskFull(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
 func (e *experiment) some(chance *rand.Rand) ([]*powerdisk.Disk, string) {
 	switch chance.IntN(3) {
 	case 0:
-		return []*powerdisk.Disk{e.broker}, "the broker"
+		return e.brokers, "the broker"
 	case 1:
-		return []*powerdisk.Disk{e.redis}, "Redis"
+		return e.redis, "Redis"
 	}
 	return e.disks(), "both"
 }
@@ -55,7 +55,7 @@ const resumeTime = 2 * time.Second
 // looks for what was acknowledged.
 func (e *experiment) recover(ctx context.Context, p *probes, cut bool) error {
 	if cut {
-		if err := e.blackout(p.chaos); err != nil {
+		if err := e.blackout(p.chaos, e.chance); err != nil {
 			return err
 		}
 	} else if !p.resumes(ctx) {
@@ -86,9 +86,9 @@ func (p *probes) resumes(ctx context.Context) bool {
 func fsyncError(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
 	return troubled(ctx, u, func(e *experiment, c *trial.Chaos) {
 		forGood := c.Chance().IntN(2) == 0
-		disk, name := e.broker, "the broker"
+		disk, name := e.brokers[0], "the broker"
 		if c.Chance().IntN(5) == 0 {
-			disk, name = e.redis, "Redis"
+			disk, name = e.redis[0], "Redis"
 		}
 		disk.FailSyncs(int(u.Seed), forGood)
 		goesOn := time.Duration(c.Chance().Int64N(int64(time.Second)))

@@ -92,7 +92,7 @@ func (d *Disk) Close() error { return d.unmount() }
 
 // unmount takes the mount away at once, even from under processes that still have handles: those get EIO from the volume.
 func (d *Disk) unmount() error {
-	if err := syscall.Unmount(d.point, syscall.MNT_DETACH); err != nil {
+	if err := syscall.Unmount(d.point, detach); err != nil {
 		return fmt.Errorf("powerdisk: unmounting %s: %w", d.point, err)
 	}
 	return nil
