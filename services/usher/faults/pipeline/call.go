@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/links"
 )
 
@@ -110,4 +113,21 @@ func Until(ctx context.Context, what string, so func() (bool, error)) error {
 			return fmt.Errorf("%s: not so in time", what)
 		}
 	}
+}
+
+// Say stores a fact of an invitation as the service does whose fact it is.
+func (p *Pipeline) Say(ctx context.Context, org, id, fact string, data events.Data) error {
+	return p.Tell(ctx, events.InvitationSubject(org, id, fact), events.Event{
+		ID: events.NewEventID(), Source: "/usher/api", Type: data.EventType(), Subject: id, Time: p.Clock.Now(), CorrelationID: id, Data: data,
+	})
+}
+
+// Tell stores an event on a subject.
+func (p *Pipeline) Tell(ctx context.Context, subject string, e events.Event) error {
+	header, data, err := events.Encode(e)
+	if err != nil {
+		return err
+	}
+	_, err = p.JetStream.PublishMsg(ctx, &nats.Msg{Subject: subject, Header: header, Data: data})
+	return err
 }

@@ -69,7 +69,7 @@ func (p *Pipeline) start(ctx context.Context, name string, rewrite Rewriter, ser
 	}
 	s, err := settings.Load(settings.All, []string{
 		"USHER_HTTP_ADDR=127.0.0.1:0", "USHER_PUBLIC_URL=http://localhost", "USHER_LINK_KEYS=" + p.keys, "USHER_LOG_LEVEL=WARN",
-		"USHER_BOOTSTRAP_API_KEY=" + p.Key, "USHER_REDIS_URL=" + p.options.Redis, "USHER_SHUTDOWN_GRACE=5s",
+		"USHER_BOOTSTRAP_API_KEY=" + p.Key, "USHER_REDIS_URL=" + p.redisURL(), "USHER_SHUTDOWN_GRACE=5s",
 	})
 	if err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/apikeys"
 	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/redisdb"
@@ -27,8 +28,8 @@ type Options struct {
 	Dir string
 	// Fronts is how many instances of the API there are (default 1). Beside them runs one of mailer and acceptance worker.
 	Fronts int
-	// Redis is the address of a server (redis://…); empty for one in this process.
-	Redis string
+	// Process has a redis-server of its own, instead of the Redis in this process that "usher up" has.
+	Process bool
 	// Behind is how far the clock is behind the machine's to begin with.
 	Behind time.Duration
 	// Front and Back change what the API's instances and what mailer and acceptance worker say to the broker; nil for nothing.
@@ -51,8 +52,9 @@ type Pipeline struct {
 	Key string
 
 	options Options
-	keys    string // of the links, as the settings have them
-	redis   *redisdb.Embedded
+	keys    string            // of the links, as the settings have them
+	redis   *redisdb.Embedded // or
+	server  *redisServer
 	watch   *nats.Conn
 
 	mu     sync.Mutex
@@ -90,10 +92,13 @@ func Start(ctx context.Context, o Options) (_ *Pipeline, err error) {
 	if p.JetStream, err = jetstream.New(p.watch); err != nil {
 		return p, err
 	}
-	if o.Redis == "" {
-		if p.redis, err = redisdb.InProcess(); err != nil {
-			return p, err
-		}
+	if o.Process {
+		p.server, err = startRedis(ctx, o.Dir)
+	} else {
+		p.redis, err = redisdb.InProcess()
+	}
+	if err != nil {
+		return p, err
 	}
 	return p, p.StartServices(ctx)
 }
@@ -143,6 +148,9 @@ func (p *Pipeline) Close() error {
 	if p.redis != nil {
 		p.redis.Close()
 	}
+	if p.server != nil {
+		err = errors.Join(err, p.server.stop())
+	}
 	if p.watch != nil {
 		p.watch.Close()
 	}
@@ -177,5 +185,40 @@ func (p *Pipeline) CrashFront(ctx context.Context, n int) error {
 	return nil
 }
 
-// WipeRedis forgets everything that the Redis in this process has.
-func (p *Pipeline) WipeRedis() { p.redis.Wipe() }
+// WipeRedis makes Redis forget everything.
+func (p *Pipeline) WipeRedis() error {
+	if p.server != nil {
+		return p.server.do("FLUSHALL")
+	}
+	p.redis.Wipe()
+	return nil
+}
+
+// redisURL is where Redis is; empty for the one in this process.
+func (p *Pipeline) redisURL() string {
+	if p.server == nil {
+		return ""
+	}
+	return "redis://" + p.server.addr
+}
+
+// Forget makes the broker forget how far every service had read, so that each is given everything again that was ever said.
+// No service may run.
+func (p *Pipeline) Forget(ctx context.Context) error {
+	for _, name := range []string{events.StreamRequests, events.StreamInvitations, events.StreamMemberships, events.StreamDeadLetters} {
+		stream, err := p.JetStream.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		names := stream.ConsumerNames(ctx)
+		for consumer := range names.Name() {
+			if err := stream.DeleteConsumer(ctx, consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+				return err
+			}
+		}
+		if err := names.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+			return err
+		}
+	}
+	return nil
+}

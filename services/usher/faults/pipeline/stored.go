@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/bus"
 )
 
 // Stored is one message of a stream as the broker has it.
@@ -22,31 +23,53 @@ type Stored struct {
 // Stored reads a whole stream, oldest first, from the broker itself and not by way of any of Usher's readers. What is no
 // event of Usher's is left out.
 func (p *Pipeline) Stored(ctx context.Context, stream string) ([]Stored, error) {
+	var all []Stored
+	err := p.each(ctx, stream, func(m jetstream.Msg, told *jetstream.MsgMetadata) {
+		if e, err := events.Decode(m.Headers(), m.Data(), m.Subject()); err == nil {
+			all = append(all, Stored{Subject: m.Subject(), Sequence: told.Sequence.Stream, At: told.Timestamp, Data: m.Data(), Event: e})
+		}
+	})
+	return all, err
+}
+
+// each goes through a stream, oldest first.
+func (p *Pipeline) each(ctx context.Context, stream string, visit func(jetstream.Msg, *jetstream.MsgMetadata)) error {
 	consumer, err := p.JetStream.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var all []Stored
 	for left := consumer.CachedInfo().NumPending; left > 0; {
 		batch, err := consumer.Fetch(int(min(left, 5000)))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for m := range batch.Messages() {
 			told, err := m.Metadata()
 			if err != nil {
-				return nil, err
+				return err
 			}
 			left = told.NumPending
-			if e, err := events.Decode(m.Headers(), m.Data(), m.Subject()); err == nil {
-				all = append(all, Stored{Subject: m.Subject(), Sequence: told.Sequence.Stream, At: told.Timestamp, Data: m.Data(), Event: e})
-			}
+			visit(m, told)
 		}
 		if err := batch.Error(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return all, nil
+	return nil
+}
+
+// DeadLetters counts the messages that were given up, by worker and reason. One that was given up twice is one.
+func (p *Pipeline) DeadLetters(ctx context.Context) (map[string]int, error) {
+	counts, known := map[string]int{}, map[string]bool{}
+	err := p.each(ctx, events.StreamDeadLetters, func(m jetstream.Msg, _ *jetstream.MsgMetadata) {
+		what := m.Subject() + " " + m.Headers().Get(bus.DeadReason)
+		one := what + " " + m.Headers().Get(bus.DeadSequence)
+		if !known[one] {
+			known[one] = true
+			counts[what]++
+		}
+	})
+	return counts, err
 }
 
 // Quiet waits until no consumer has anything left to do, twice in a row, and nothing was stored in between.

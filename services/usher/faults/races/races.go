@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/services/usher/faults/campaign"
 	"github.com/usherhq/usher/services/usher/faults/pipeline"
@@ -214,25 +212,12 @@ func (r *race) pass(ctx context.Context, contests []*contest) error {
 // due says what the broker says when the deadlines' timers fire: its clock is not the one that was moved.
 func (r *race) due(ctx context.Context, contests []*contest) error {
 	for _, c := range contests {
-		e := events.Event{
-			ID: events.NewEventID(), Source: "/usher/api", Type: events.TypeInvitationExpiryDue, Subject: c.id, Time: r.Clock.Now(),
-			CorrelationID: c.id, Data: &events.InvitationExpiryDue{Invitation: c.id, ExpiresAt: c.deadline},
-		}
-		header, data, err := events.Encode(e)
-		if err != nil {
-			return err
-		}
-		m := &nats.Msg{Subject: events.InvitationSubject(c.org, c.id, events.FactExpiryDue), Header: header, Data: data}
-		if _, err := r.JetStream.PublishMsgAsync(m); err != nil {
+		due := &events.InvitationExpiryDue{Invitation: c.id, ExpiresAt: c.deadline}
+		if err := r.Say(ctx, c.org, c.id, events.FactExpiryDue, due); err != nil {
 			return err
 		}
 	}
-	select {
-	case <-r.JetStream.PublishAsyncComplete():
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return nil
 }
 
 // evidence gathers what there is to judge by.
