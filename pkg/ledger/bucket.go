@@ -13,8 +13,9 @@ import (
 
 // Bucket is a key-value bucket.
 type Bucket struct {
-	kv jetstream.KeyValue
-	js jetstream.JetStream
+	ledger *Ledger
+	kv     jetstream.KeyValue
+	js     jetstream.JetStream
 }
 
 // Entry is one key's value.
@@ -34,13 +35,16 @@ func (l *Ledger) Bucket(ctx context.Context, name string) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ledger: bucket %s: %w", name, unavailable(err))
 	}
-	return &Bucket{kv: kv, js: l.js}, nil
+	return &Bucket{ledger: l, kv: kv, js: l.js}, nil
 }
 
 // Get reads a key; ErrNotFound where it is not there or was deleted.
 func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	if b.ledger.replicated() {
+		return b.getFromLeader(ctx, key)
+	}
 	e, err := b.kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return Entry{}, ErrNotFound
@@ -49,6 +53,19 @@ func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 		return Entry{}, unavailable(err)
 	}
 	return entry(e), nil
+}
+
+// getFromLeader is Get where a replica might not have the newest value yet.
+func (b *Bucket) getFromLeader(ctx context.Context, key string) (Entry, error) {
+	name := b.kv.Bucket()
+	r, err := fromLeader(ctx, b.ledger.nc, "KV_"+name, "$KV."+name+"."+key)
+	if err == nil && len(r.Header["KV-Operation"]) > 0 { // a mark that the key was deleted
+		err = ErrNotFound
+	}
+	if errors.Is(err, ErrNotFound) {
+		return Entry{}, ErrNotFound
+	}
+	return Entry{Key: key, Value: r.Data, Revision: r.Sequence, Time: r.Time}, unavailableOrNil(err)
 }
 
 func entry(e jetstream.KeyValueEntry) Entry {

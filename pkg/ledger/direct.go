@@ -22,6 +22,9 @@ type directGet struct {
 	Batch     int      `json:"batch,omitempty"`
 }
 
+// headerUpTo is how far the stream is with whoever answers, in the last word of an answer.
+const headerUpTo = "Nats-UpTo-Sequence"
+
 // reader makes direct gets whose answer is several messages. The answers to all of them come to one inbox that stays
 // subscribed: an inbox for each request, as the client library has it, costs the broker more than the reading does,
 // because it forgets its routes with every change of subscriptions, and costs this process half a megabyte of buffer.
@@ -37,6 +40,7 @@ type reader struct {
 // reading is one request that is being answered.
 type reading struct {
 	records []Record
+	upTo    uint64 // how far whoever answered was
 	done    chan error
 }
 
@@ -49,22 +53,23 @@ func newReader(nc *nats.Conn) (*reader, func() error, error) {
 	return r, subscription.Unsubscribe, nil
 }
 
-// get makes one request and waits for the end of its answer.
-func (r *reader) get(ctx context.Context, stream string, what directGet) ([]Record, error) {
+// get makes one request and waits for the end of its answer. upTo is the last sequence that whoever answered had, where
+// something was found.
+func (r *reader) get(ctx context.Context, stream string, what directGet) (records []Record, upTo uint64, err error) {
 	body, err := json.Marshal(what)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	number, answer := r.begin()
 	defer r.end(number)
 	if err := r.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, r.inbox+number, body); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	select {
 	case err := <-answer.done:
-		return answer.records, err
+		return answer.records, answer.upTo, err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, 0, context.Cause(ctx)
 	}
 }
 
@@ -95,6 +100,7 @@ func (r *reader) answered(m *nats.Msg) {
 	}
 	if header(m, jetstream.SequenceHeader) == "" { // stored messages have one, whatever else their headers say
 		r.end(number)
+		answer.upTo, _ = strconv.ParseUint(header(m, headerUpTo), 10, 64) // 0 where it is not said
 		answer.done <- ending(m)
 		return
 	}

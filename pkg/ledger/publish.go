@@ -348,3 +348,10 @@ func unavailable(err error) error {
 	}
 	return problem.Unavailable("The ledger", err)
 }
+
+func unavailableOrNil(err error) error {
+	if err == nil {
+		return nil
+	}
+	return unavailable(err)
+}

@@ -35,6 +35,13 @@ func (l *Ledger) Last(ctx context.Context, stream, filter string) (Record, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	if l.replicated() {
+		r, err := fromLeader(ctx, l.nc, stream, filter)
+		if errors.Is(err, ErrNotFound) {
+			return r, err
+		}
+		return r, unavailableOrNil(err)
+	}
 	s, err := l.handle(ctx, stream)
 	if err != nil {
 		return Record{}, err
@@ -74,12 +81,16 @@ func (l *Ledger) LastOf(ctx context.Context, stream string, filters ...string) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	records, err := l.reader.get(ctx, stream, directGet{MultiLast: filters})
-	if err != nil {
-		return nil, unavailable(err)
+	if l.replicated() {
+		records, err := l.lastOfReplicated(ctx, stream, filters)
+		return records, unavailableOrNil(err)
 	}
-	return records, nil
+	records, _, err := l.reader.get(ctx, stream, directGet{MultiLast: filters})
+	return records, unavailableOrNil(err)
 }
+
+// replicated reports whether streams have replicas, of which one may lag behind another.
+func (l *Ledger) replicated() bool { return l.options.Replicas > 1 }
 
 // factsQuery asks for the last message of each filter of one invitation.
 type factsQuery struct {
@@ -171,7 +182,7 @@ func (l *Ledger) page(ctx context.Context, stream, filter string, from uint64, s
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	records, err := l.reader.get(ctx, stream, directGet{Sequence: from, NextBy: filter, Batch: size})
+	records, _, err := l.reader.get(ctx, stream, directGet{Sequence: from, NextBy: filter, Batch: size})
 	if err != nil && !errors.Is(err, errMissing) {
 		return nil, unavailable(err)
 	}

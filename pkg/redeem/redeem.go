@@ -143,6 +143,14 @@ func (r *Redeemer) ended(o opened) *problem.Error {
 	return nil
 }
 
+// late is the refusal for whoever answered when another answer was first.
+func (r *Redeemer) late(o opened) error {
+	if end := r.ended(o); end != nil {
+		return end
+	}
+	return problem.New(problem.Conflict, "The invitation is being answered by others at the same time; try again.")
+}
+
 // Lookup shows what a link is about, and changes nothing. It returns problem.NotFound for a link that leads nowhere and
 // problem.Accepted, Declined, Revoked, Expired or Replaced for one that has ended; the preview is then given all the same.
 func (r *Redeemer) Lookup(ctx context.Context, token string) (Preview, error) {
@@ -249,7 +257,7 @@ func (r *Redeemer) accept(ctx context.Context, o opened, by By) (Success, error)
 		return Success{}, err
 	}
 	if !won && p.Record.Outcome != invitation.Accepted {
-		return Success{}, r.ended(opened{record: p.Record, claim: o.claim})
+		return Success{}, r.late(opened{record: p.Record, claim: o.claim})
 	}
 	return r.success(p)
 }
@@ -389,7 +397,7 @@ func (r *Redeemer) decline(ctx context.Context, o opened, reason string) (Previe
 			return p, err
 		}
 		if !won && p.Record.Outcome != invitation.Declined {
-			return p, r.ended(opened{record: p.Record, claim: o.claim})
+			return p, r.late(opened{record: p.Record, claim: o.claim})
 		}
 	}
 	p.Status = invitation.Declined

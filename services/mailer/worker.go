@@ -32,6 +32,8 @@ type task struct {
 	anyway bool
 	// about is one of the Notice constants for a notice to the inviter; empty for a mail to the invitee.
 	about string
+	// looked is when the ledger was last asked whether the mail is wanted.
+	looked time.Time
 }
 
 // ref names the task's claim.
@@ -145,6 +147,7 @@ func (s *Service) work(ctx context.Context, t task) error {
 }
 
 func (s *Service) sendIfNeeded(ctx context.Context, t task, ref redisdb.Intent, token links.Token) error {
+	t.looked = s.Ledger.Now()
 	needed, err := s.needed(ctx, &t)
 	if err != nil || !needed {
 		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
@@ -191,6 +194,7 @@ func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token li
 	if err != nil {
 		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
 	}
+	letter.Looked = t.looked
 	id, err := s.outgoing.Send(ctx, letter)
 	return s.settle(ctx, t, ref, letter, id, err)
 }
@@ -290,13 +294,12 @@ const (
 
 // contested handles a claim that somebody has: another worker that is at it, or one that died with the outcome unknown.
 func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, token links.Token) error {
-	if claim.Intent != ref.Sequence { // another mail of the same invitation is on its way
-		return bus.Later(time.Second, errors.New("another mail of this invitation is being sent"))
+	alive := ackWait - s.Ledger.Now().Sub(claim.Since)
+	if claim.Intent != ref.Sequence {
+		return s.besides(ctx, t, ref, claim, alive)
 	}
-	if claim.Owner != s.worker {
-		if alive := ackWait - s.Ledger.Now().Sub(claim.Since); alive > 0 {
-			return bus.Later(alive, errors.New("another worker has claimed this mail"))
-		}
+	if claim.Owner != s.worker && alive > 0 {
+		return bus.Later(alive, errors.New("another worker has claimed this mail"))
 	}
 	needed, err := s.needed(ctx, &t)
 	if err != nil {
@@ -324,6 +327,32 @@ func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, cla
 		return errors.Join(err, bus.Later(time.Second, errors.New("another worker settles this mail")))
 	}
 	return s.sendIfNeeded(ctx, t, ref, token) // looked at again: a revoke may have been answered while the claim was old
+}
+
+// besides handles the claim of another mail of the same invitation. While that may be on its way, this one waits. A claim
+// older than any worker keeps one, of a mail of which the ledger says what became of it, is a leftover: Redis has been seen
+// to come back with what was deleted in its last second.
+func (s *Service) besides(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, alive time.Duration) error {
+	busy := bus.Later(time.Second, errors.New("another mail of this invitation is being sent"))
+	if alive > 0 {
+		return busy
+	}
+	needed, err := s.needed(ctx, &t)
+	switch {
+	case err != nil || !needed:
+		return err
+	case !t.settles(claim.Intent):
+		return busy
+	}
+	s.Logger.WarnContext(ctx, "a claim was left over and is given up", "invitation", t.record.ID)
+	return errors.Join(s.Redis.Settle(ctx, ref, claim), bus.Later(0, errors.New("the claim of an earlier mail was given up")))
+}
+
+// settles reports whether what is known leaves nothing to be done for an earlier mail of the invitation.
+func (t *task) settles(intent uint64) bool {
+	overtaken := t.record.DeadlineSeq > intent                   // by a resend
+	reminded := t.number > 1 && t.record.Reminders >= t.number-1 // the claim can be that of the reminder before this one
+	return intent < t.intent && (t.record.SentIntent >= intent || overtaken || reminded)
 }
 
 // wait turns a Finder's error into "ask again".

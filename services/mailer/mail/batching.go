@@ -32,7 +32,7 @@ type BatchingOptions struct {
 	// Rate is how many mails may leave in a second; 0 means no limit.
 	Rate int
 	// Patience is how long a mail may wait for its turn, and again for the rate (default 5 s). Then it comes back as *Later,
-	// so that its caller looks again whether it is still wanted: no mail leaves later than twice this after Send was called.
+	// so that its caller looks again whether it is still wanted: no mail leaves later than twice this after it was Looked at.
 	Patience time.Duration
 	// Clock tells the time (default clock.System).
 	Clock clock.Clock
@@ -68,9 +68,9 @@ type queue struct {
 }
 
 type call struct {
-	mail    Mail
-	answer  chan Result
-	entered time.Time
+	mail   Mail
+	answer chan Result
+	looked time.Time
 	// taken is set by whoever comes first: the turn that sends the mail, or the caller that withdraws it.
 	taken *atomic.Bool
 }
@@ -102,7 +102,10 @@ func NewBatching(sender Sender, o BatchingOptions) *Batching {
 // When ctx ends while the mail still waits it is withdrawn and the error is *Later; after that it may leave, and the error
 // is *Unknown.
 func (b *Batching) Send(ctx context.Context, m Mail) (string, error) {
-	c := call{mail: m, answer: make(chan Result, 1), entered: b.o.Clock(), taken: new(atomic.Bool)}
+	c := call{mail: m, answer: make(chan Result, 1), looked: m.Looked, taken: new(atomic.Bool)}
+	if c.looked.IsZero() {
+		c.looked = b.o.Clock()
+	}
 	if err := b.enter(c); err != nil {
 		return "", err
 	}
@@ -262,7 +265,7 @@ func (b *Batching) answer(calls []call) {
 func (b *Batching) sendBack(calls []call, limit time.Duration) []call {
 	now := b.o.Clock()
 	return slices.DeleteFunc(calls, func(c call) bool {
-		late := now.Sub(c.entered) > limit
+		late := now.Sub(c.looked) > limit
 		if late {
 			c.answer <- Result{Err: &Later{Cause: errWaited}}
 		}

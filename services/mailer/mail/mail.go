@@ -71,6 +71,9 @@ type Mail struct {
 	Letter *Letter
 	// MessageID is the same each time the mail is made: "<…@domain>".
 	MessageID string
+	// Looked is when it was last looked at whether the mail is wanted; zero for when it is handed in. It leaves soon after
+	// that or not at all: a process may have stood still for long, and all may be different by now.
+	Looked time.Time
 }
 
 // MessageID is the Message-ID of the mail that an event of the ledger asked for. A mail that is sent twice, because

@@ -1,0 +1,69 @@
+package ledger_test
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/brokertest"
+	"github.com/usherhq/usher/pkg/ledger"
+)
+
+// TestWhatWasAcknowledgedIsSeenByEveryReplica: a process reads at once what another has just been told is stored, whichever
+// of three brokers either is connected to.
+func TestWhatWasAcknowledgedIsSeenByEveryReplica(t *testing.T) {
+	t.Parallel()
+	brokers := brokertest.Cluster(t, brokertest.Lazy())
+	ledgers := make([]*ledger.Ledger, len(brokers))
+	for i, b := range brokers {
+		require.Eventually(t, func() bool {
+			l, err := ledger.Open(t.Context(), b.Conn(t), ledger.Options{Replicas: 3, Durable: ledger.Durability{Lax: true}})
+			ledgers[i] = l
+			return err == nil
+		}, time.Minute, 100*time.Millisecond)
+		t.Cleanup(ledgers[i].Close)
+	}
+	buckets := make([]*ledger.Bucket, len(ledgers))
+	for i, l := range ledgers {
+		var err error
+		buckets[i], err = l.Bucket(t.Context(), ledger.BucketOrganizations)
+		require.NoError(t, err)
+	}
+	seen := func(n int) error {
+		writer, reader := ledgers[n%3], ledgers[(n+1)%3]
+		id := "inv_" + strconv.Itoa(n)
+		m := ledger.Message{Subject: events.InvitationSubject("acme", id, events.FactRevoked), Header: map[string][]string{}, Data: []byte(`{}`)}
+		sequence, err := writer.Publish(t.Context(), events.StreamInvitations, m)
+		if err != nil {
+			return err
+		}
+		facts, err := reader.Facts(t.Context(), "acme", id, "outcome.*", events.FactRequested)
+		if err != nil || len(facts) != 1 || facts[0].Sequence != sequence {
+			return fmt.Errorf("outcome %d was acknowledged at %d, and seen is %v, %w", n, sequence, facts, err)
+		}
+		last, err := reader.Last(t.Context(), events.StreamInvitations, m.Subject)
+		if err != nil || last.Sequence != sequence {
+			return fmt.Errorf("outcome %d was acknowledged at %d, and the last is %d, %w", n, sequence, last.Sequence, err)
+		}
+		revision, err := buckets[n%3].Put(t.Context(), "org"+strconv.Itoa(n), []byte(id))
+		if err != nil {
+			return err
+		}
+		entry, err := buckets[(n+1)%3].Get(t.Context(), "org"+strconv.Itoa(n))
+		if err != nil || entry.Revision != revision || string(entry.Value) != id {
+			return fmt.Errorf("organization %d was acknowledged at %d, and seen is %+v, %w", n, revision, entry, err)
+		}
+		return nil
+	}
+	var all errgroup.Group
+	all.SetLimit(32) // replicas lag where there is much to do
+	for n := range 3000 {
+		all.Go(func() error { return seen(n) })
+	}
+	require.NoError(t, all.Wait())
+}

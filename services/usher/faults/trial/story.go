@@ -1,0 +1,386 @@
+package trial
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/services/mailer/fakemailgun"
+)
+
+// Doors through which people are invited.
+const (
+	doorHTTP = "http"
+	doorBulk = "bulk"
+	doorBus  = "bus"
+)
+
+// Ends that a story may have.
+const (
+	endAccept      = "accept"
+	endAcceptTwice = "accept-twice" // from two tabs at once
+	endDecline     = "decline"
+	endRevoke      = "revoke"
+	endRace        = "race" // accept, decline and revoke at once
+	endResend      = "resend"
+	endRotate      = "rotate"
+	endNone        = "none"
+)
+
+// ends are the ends with how often each is chosen.
+var ends = []string{
+	endAccept, endAccept, endAccept, endAccept, endAcceptTwice, endAcceptTwice, endDecline, endRevoke, endRevoke, endRace, endRace,
+	endResend, endRotate, endNone,
+}
+
+// story is one invitation as the people who take part in it see it: what they asked, and what they were answered.
+type story struct {
+	email, role, door, end string
+	// hasty people give up after the first request that is not answered, so that only the system can finish it.
+	hasty bool
+
+	mu sync.Mutex
+	// id is the invitation's, once somebody was told.
+	id string
+	// acknowledged is when the request was answered yes; zero where it was not.
+	acknowledged time.Time
+	// accepted, declined and revoked are the requests answered yes.
+	accepted, declined, revoked []answer
+	// refused are the answers to an accept that were a clear no.
+	refused []answer
+	// resent is how many more mails were asked for and acknowledged; perhaps how many may have been.
+	resent, perhaps int
+	// odd are answers that nobody should get.
+	odd []string
+	// lonely is true where the mail did not come in time.
+	lonely bool
+}
+
+func (s *story) note(list *[]answer, a answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*list = append(*list, a)
+}
+
+func (s *story) oddity(what string, a answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.odd = append(s.odd, fmt.Sprintf("%s was answered %s", what, a))
+}
+
+// traffic is all stories of a trial.
+type traffic struct {
+	*Trial
+	stories []*story
+	bus     *nats.Conn
+}
+
+func (t *traffic) plan(rng *rand.Rand, n int) {
+	roles := []string{"viewer", "member", "admin"}
+	doors := []string{doorHTTP, doorHTTP, doorHTTP, doorBulk, doorBus}
+	for i := range n {
+		t.stories = append(t.stories, &story{
+			email: fmt.Sprintf("p%d.%s@example.org", i, t.org), role: roles[rng.IntN(len(roles))], door: doors[rng.IntN(len(doors))],
+			end: ends[rng.IntN(len(ends))], hasty: rng.IntN(8) == 0,
+		})
+	}
+}
+
+// run tells all stories, their beginnings spread over a time. It returns when each has come to its end, or ctx ends.
+func (t *traffic) run(ctx context.Context, rng *rand.Rand, over time.Duration) {
+	var running sync.WaitGroup
+	var bulk []*story
+	for _, s := range t.stories {
+		if s.door == doorBulk {
+			bulk = append(bulk, s)
+			continue
+		}
+		begin := upTo(rng, over)
+		running.Go(func() {
+			if wait(ctx, begin) && t.invite(ctx, s) {
+				t.goOn(ctx, s)
+			}
+		})
+	}
+	for n := 0; len(bulk) > 0; n++ {
+		some := bulk[:min(len(bulk), 20)]
+		bulk = bulk[len(some):]
+		begin := upTo(rng, over)
+		running.Go(func() {
+			if wait(ctx, begin) {
+				t.inviteTogether(ctx, n, some)
+			}
+		})
+	}
+	running.Wait()
+}
+
+func wait(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// machine is the header of an app with a key; owner that of a member it acts for.
+func (t *traffic) machine(key string) map[string]string {
+	h := map[string]string{"Authorization": "Bearer " + t.cluster.Key}
+	if key != "" {
+		h["Idempotency-Key"] = key
+	}
+	return h
+}
+
+func (t *traffic) owner(key string) map[string]string {
+	h := t.machine(key)
+	h["Usher-Actor"] = t.ownerAddress
+	return h
+}
+
+// again repeats a request until it is answered, or once where people are hasty.
+func (t *traffic) again(ctx context.Context, s *story, try func() answer) answer {
+	if s.hasty {
+		return try()
+	}
+	return insist(ctx, try)
+}
+
+// invite asks for the invitation, and reports whether the story goes on.
+func (t *traffic) invite(ctx context.Context, s *story) bool {
+	if s.door == doorBus {
+		return t.publish(ctx, s)
+	}
+	a := t.again(ctx, s, func() answer {
+		return post(ctx, t.cluster, "/v1/organizations/"+t.org+"/invitations", map[string]any{"email": s.email, "role": s.role, "inviter": t.ownerAddress},
+			t.machine("k-"+s.email))
+	})
+	return t.invited(s, a)
+}
+
+func (t *traffic) invited(s *story, a answer) bool {
+	switch {
+	case a.open():
+		return false
+	case a.status != http.StatusAccepted:
+		s.oddity("an invitation", a)
+		return false
+	}
+	var made struct{ ID string }
+	_ = json.Unmarshal(a.body, &made) // an empty id is found out later
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.id, s.acknowledged = made.ID, a.ended
+	return true
+}
+
+// inviteTogether asks for many in one request.
+func (t *traffic) inviteTogether(ctx context.Context, n int, some []*story) {
+	rows := make([]map[string]any, len(some))
+	for i, s := range some {
+		rows[i] = map[string]any{"organization": t.org, "email": s.email, "role": s.role, "inviter": t.ownerAddress}
+	}
+	verdicts := make([]answer, len(some))
+	insist(ctx, func() answer {
+		a := post(ctx, t.cluster, "/v1/invitations", map[string]any{"invitations": rows}, t.machine(fmt.Sprintf("bulk-%d-%s", n, t.org)))
+		var body struct {
+			Results []struct {
+				Status     int
+				Invitation json.RawMessage
+				Problem    json.RawMessage
+			}
+		}
+		if !a.yes() || json.Unmarshal(a.body, &body) != nil || len(body.Results) != len(some) {
+			return a
+		}
+		for i, r := range body.Results {
+			verdicts[i] = answer{status: r.Status, body: r.Invitation, began: a.began, ended: a.ended}
+			if r.Problem != nil {
+				verdicts[i].body = r.Problem
+			}
+			if verdicts[i].open() {
+				a.status = http.StatusServiceUnavailable // to be asked again, with the same key
+			}
+		}
+		return a
+	})
+	var running sync.WaitGroup
+	for i, s := range some {
+		if verdicts[i].status != 0 && t.invited(s, verdicts[i]) {
+			running.Go(func() { t.goOn(ctx, s) })
+		}
+	}
+	running.Wait()
+}
+
+// publish invites over the bus, as an upstream app does.
+func (t *traffic) publish(ctx context.Context, s *story) bool {
+	header, body, err := events.Encode(events.Event{
+		ID: "bus-" + s.email, Source: "/harness", Time: time.Now(),
+		Data: &events.InvitationRequested{Organization: t.org, Email: s.email, Role: s.role, Inviter: t.ownerAddress},
+	})
+	if err != nil {
+		s.oddity("a request on the bus", answer{err: err})
+		return false
+	}
+	header[nats.MsgIdHdr] = []string{"bus-" + s.email}
+	a := t.again(ctx, s, func() (a answer) {
+		a.began = time.Now()
+		reply, err := t.bus.RequestMsg(&nats.Msg{Subject: events.RequestSubject("harness"), Header: header, Data: body}, 3*time.Second)
+		a.ended = time.Now()
+		var ack struct {
+			Stream string
+			Error  *struct{ Description string }
+		}
+		switch {
+		case err != nil:
+			a.err = err
+		case json.Unmarshal(reply.Data, &ack) != nil || ack.Error != nil || ack.Stream == "":
+			a.err = fmt.Errorf("no acknowledgement: %s", reply.Data)
+		default:
+			a.status = http.StatusAccepted
+		}
+		return a
+	})
+	if !a.yes() {
+		return false
+	}
+	s.mu.Lock()
+	s.acknowledged = a.ended
+	s.mu.Unlock()
+	return true
+}
+
+// goOn waits for the mail and does what the story ends with.
+func (t *traffic) goOn(ctx context.Context, s *story) {
+	mail, ok := t.mail(ctx, s, 0)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	if s.id == "" { // nobody who publishes is told
+		s.id = mail.Variables["invitation"]
+	}
+	s.mu.Unlock()
+	switch s.end {
+	case endAccept:
+		t.accept(ctx, s, mail)
+	case endAcceptTwice:
+		atOnce(func() { t.accept(ctx, s, mail) }, func() { t.accept(ctx, s, mail) })
+	case endDecline:
+		t.decline(ctx, s, mail)
+	case endRevoke:
+		t.revoke(ctx, s)
+		t.accept(ctx, s, mail)
+	case endRace:
+		atOnce(func() { t.accept(ctx, s, mail) }, func() { t.decline(ctx, s, mail) }, func() { t.revoke(ctx, s) })
+	case endResend, endRotate:
+		t.resend(ctx, s)
+	}
+}
+
+func atOnce(all ...func()) {
+	var running sync.WaitGroup
+	for _, one := range all {
+		running.Go(one)
+	}
+	running.Wait()
+}
+
+// mail waits for the mail after the first have many to a story's invitee.
+func (t *traffic) mail(ctx context.Context, s *story, have int) (fakemailgun.Mail, bool) {
+	for {
+		if mails := t.mails.to(s.email); len(mails) > have {
+			return mails[have], true
+		}
+		if !wait(ctx, 20*time.Millisecond) {
+			s.mu.Lock()
+			s.lonely = true
+			s.mu.Unlock()
+			return fakemailgun.Mail{}, false
+		}
+	}
+}
+
+var link = regexp.MustCompile(`https://invite\.example\.com/i/([\w-]+)`)
+
+// token is the secret part of a mail's link; "" where there is none.
+func token(m fakemailgun.Mail) string {
+	if found := link.FindStringSubmatch(m.Text()); found != nil {
+		return found[1]
+	}
+	return ""
+}
+
+func (t *traffic) accept(ctx context.Context, s *story, m fakemailgun.Mail) {
+	a := t.again(ctx, s, func() answer {
+		return post(ctx, t.cluster, "/v1/links/accept", map[string]any{"token": token(m), "name": "Nell Newcomer"}, nil)
+	})
+	switch {
+	case a.yes():
+		s.note(&s.accepted, a)
+	case a.status == http.StatusGone:
+		s.note(&s.refused, a)
+	case !a.open():
+		s.oddity("an accept", a)
+	}
+}
+
+func (t *traffic) decline(ctx context.Context, s *story, m fakemailgun.Mail) {
+	a := t.again(ctx, s, func() answer {
+		return post(ctx, t.cluster, "/v1/links/decline", map[string]any{"token": token(m)}, nil)
+	})
+	switch {
+	case a.yes():
+		s.note(&s.declined, a)
+	case a.status != http.StatusGone && !a.open():
+		s.oddity("a decline", a)
+	}
+}
+
+func (t *traffic) revoke(ctx context.Context, s *story) {
+	a := t.again(ctx, s, func() answer {
+		return post(ctx, t.cluster, "/v1/invitations/"+s.id+"/revoke", struct{}{}, t.owner(""))
+	})
+	switch {
+	case a.yes():
+		s.note(&s.revoked, a)
+	case a.code() != "ended" && !a.open():
+		s.oddity("a revoke", a)
+	}
+}
+
+// resend asks for another mail, and accepts with the newest link that came.
+func (t *traffic) resend(ctx context.Context, s *story) {
+	key, tries := "again-"+s.email, 0
+	a := t.again(ctx, s, func() answer {
+		tries++
+		return post(ctx, t.cluster, "/v1/invitations/"+s.id+"/resend", map[string]any{"rotate": s.end == endRotate}, t.owner(key))
+	})
+	s.mu.Lock()
+	s.perhaps += tries - 1
+	if a.yes() {
+		s.resent++
+	} else {
+		s.perhaps++
+	}
+	s.mu.Unlock()
+	if !a.yes() {
+		if !a.open() && a.code() != "ended" {
+			s.oddity("a resend", a)
+		}
+		return
+	}
+	if newest, ok := t.mail(ctx, s, 1); ok && s.end == endResend {
+		t.accept(ctx, s, newest)
+	}
+}
