@@ -96,9 +96,9 @@ func (p *Pipeline) Organization(ctx context.Context, id string, policy map[strin
 	return nil
 }
 
-// Until looks again and again until something is so, for two minutes at most.
+// Until looks again and again until something is so, for ten minutes at most: many experiments may share few processors.
 func Until(ctx context.Context, what string, so func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
