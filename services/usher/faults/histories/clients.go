@@ -48,6 +48,7 @@ type field struct {
 	seats   []*seat
 	invited int
 	ops     []*op
+	told    int // how many of them were answered
 }
 
 // client does one thing after another.
@@ -71,10 +72,11 @@ func (f *field) work(ctx context.Context, seed uint64, operations int) {
 	all.Wait()
 }
 
+// done is how many things were asked for and answered.
 func (f *field) done() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.ops)
+	return f.told
 }
 
 // once does one thing.
@@ -83,6 +85,9 @@ func (c *client) once(ctx context.Context) {
 	c.do(ctx, o)
 	c.mu.Lock()
 	c.ops = append(c.ops, o)
+	if !o.unknown {
+		c.told++
+	}
 	c.mu.Unlock()
 	time.Sleep(time.Duration(c.random.IntN(4)) * time.Millisecond)
 }
