@@ -387,13 +387,12 @@ func (i *invited) timer(at time.Time) {
 
 func (w *world) dropToken(token redisdb.Token) {
 	w.t.Helper()
-	require.NoError(w.t, w.redis.Sweep(w.t.Context(), func(part redisdb.Sweep) error {
+	require.NoError(w.t, w.redis.Sweep(w.t.Context(), func(part redisdb.Sweep) {
 		for _, stored := range part.Tokens {
 			if stored.Hash == token.Hash {
-				return w.redis.DropToken(w.t.Context(), stored)
+				require.NoError(w.t, w.redis.DropToken(w.t.Context(), stored))
 			}
 		}
-		return nil
 	}))
 }
 
@@ -637,5 +636,6 @@ func TestWhatIsStillToBeDoneIsNotMissing(t *testing.T) {
 	w.mailed().accepted()
 	r := w.run(false)
 	require.Empty(t, r.Disagreements)
-	require.Equal(t, uint64(3), r.Waiting["mailer"]+r.Waiting["acceptance"])
+	require.NotZero(t, r.Waiting["mailer"])
+	require.NotZero(t, r.Waiting["acceptance"])
 }
