@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -16,7 +17,7 @@ func (l *Ledger) Tail(ctx context.Context, stream string, filters []string, hand
 	bounded, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	consumer, err := l.js.OrderedConsumer(bounded, stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverNewPolicy, HeadersOnly: true,
+		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverNewPolicy, HeadersOnly: true, InactiveThreshold: tailIdle,
 	})
 	if err != nil {
 		return unavailable(err)
@@ -25,6 +26,26 @@ func (l *Ledger) Tail(ctx context.Context, stream string, filters []string, hand
 	if err != nil {
 		return unavailable(err)
 	}
-	context.AfterFunc(ctx, consuming.Stop)
+	context.AfterFunc(ctx, func() {
+		consuming.Stop()
+		l.deleteTail(stream, consumer)
+	})
 	return nil
+}
+
+// tailIdle is how long the broker keeps the consumer of a process that died.
+const tailIdle = 30 * time.Second
+
+// deleteTail gives the consumer's place free at once. A stream takes a thousand, and the services' own are among them: pages that
+// are opened and closed again and again would use them up.
+func (l *Ledger) deleteTail(stream string, consumer jetstream.Consumer) {
+	info := consumer.CachedInfo()
+	if info == nil { // being made anew; it goes by itself
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
+	if err := l.js.DeleteConsumer(ctx, stream, info.Name); err != nil {
+		l.log.Debug("a consumer that nobody needs stays for a while", "stream", stream, "error", err)
+	}
 }
