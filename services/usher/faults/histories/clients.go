@@ -89,7 +89,11 @@ func (c *client) once(ctx context.Context) {
 		c.told++
 	}
 	c.mu.Unlock()
-	time.Sleep(time.Duration(c.random.IntN(4)) * time.Millisecond)
+	pause := 4 * time.Millisecond
+	if o.unknown {
+		pause = 400 * time.Millisecond // there may be more of the kind; not all of the history shall be
+	}
+	time.Sleep(rand.N(pause))
 }
 
 // choose thinks of something to do.
@@ -156,9 +160,9 @@ func (c *client) do(ctx context.Context, o *op) {
 }
 
 func (c *client) request(o *op) (method, path string, body map[string]any) {
+	o.number = strconv.FormatUint(c.random.Uint64(), 36)
 	switch o.what {
 	case invite:
-		o.number = strconv.FormatUint(c.random.Uint64(), 36)
 		ttl := "5m"
 		if c.random.IntN(3) == 0 {
 			ttl = "1h"
@@ -166,10 +170,14 @@ func (c *client) request(o *op) (method, path string, body map[string]any) {
 		return http.MethodPost, "/v1/organizations/" + org + "/invitations", map[string]any{
 			"email": o.address, "role": "member", "name": "Nell", "expires_in": ttl, "metadata": map[string]string{"number": o.number},
 		}
-	case accept, decline, lookup:
-		return http.MethodPost, "/v1/links/" + string(o.what), map[string]any{"token": c.Token(o.invitation, o.generation)}
+	case accept:
+		return http.MethodPost, "/v1/links/accept", map[string]any{"token": c.Token(o.invitation, o.generation), "name": o.number}
+	case decline:
+		return http.MethodPost, "/v1/links/decline", map[string]any{"token": c.Token(o.invitation, o.generation), "reason": o.number}
+	case lookup:
+		return http.MethodPost, "/v1/links/lookup", map[string]any{"token": c.Token(o.invitation, o.generation)}
 	case revoke:
-		return http.MethodPost, "/v1/invitations/" + o.invitation + "/revoke", map[string]any{}
+		return http.MethodPost, "/v1/invitations/" + o.invitation + "/revoke", map[string]any{"reason": o.number}
 	case resend:
 		return http.MethodPost, "/v1/invitations/" + o.invitation + "/resend", map[string]any{"rotate": o.rotate}
 	}

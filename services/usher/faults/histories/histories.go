@@ -135,8 +135,8 @@ func (f *field) judge(ctx context.Context, u campaign.Unit, out *campaign.Outcom
 	return err
 }
 
-// settle makes of what the clients noted a history that can be checked. Of what nobody was told the ledger knows whether an
-// invitation was made, and what a resend set; whether and when anything took effect is left open, until the end.
+// settle makes of what the clients noted a history that can be checked. What came of that which was not answered is read in
+// the ledger; when, is left open until the end.
 func (f *field) settle(stored []pipeline.Stored) []*op {
 	l, now := newLedger(stored), f.Clock.Now()
 	for _, o := range f.ops {
@@ -150,21 +150,18 @@ func (f *field) settle(stored []pipeline.Stored) []*op {
 	var ops []*op
 	for _, o := range f.ops {
 		switch {
+		case o.what == resend && o.made != "":
+			ops = append(ops, l.creation(o, o.made, l.deadline(o.made)))
 		case o.what == resend && o.unknown:
-			o.maybe = l.resends[o.invitation]
 			if other := l.replacement(o); other != nil {
 				ops = append(ops, other)
 			}
-		case o.what == resend && o.made != "":
-			ops = append(ops, l.creation(o, o.made, l.deadline(o.made)))
-		case o.what == invite && o.unknown && !l.find(o):
-			continue // it was never made
-		case o.unknown && (o.what == lookup || o.what == show):
-			continue // nothing was asked for, and nothing told
 		case o.what == invite && (o.code == refusedMember || o.code == refusedConflict):
 			continue // it is about no invitation
 		}
-		ops = append(ops, o)
+		if !o.unknown || l.happened(o) {
+			ops = append(ops, o)
+		}
 	}
 	return ops
 }

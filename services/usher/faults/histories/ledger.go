@@ -14,12 +14,13 @@ type ledger struct {
 	byNumber map[string]*events.InvitationRequested // by what the client called it; replacements have none
 	instead  map[string][]*events.InvitationRequested
 	resends  map[string][]standing // by invitation: what each resend set
+	ends     map[string]bool       // by what the client called it
 }
 
 func newLedger(stored []pipeline.Stored) *ledger {
 	l := &ledger{
 		requests: map[string]*events.InvitationRequested{}, byNumber: map[string]*events.InvitationRequested{},
-		instead: map[string][]*events.InvitationRequested{}, resends: map[string][]standing{},
+		instead: map[string][]*events.InvitationRequested{}, resends: map[string][]standing{}, ends: map[string]bool{},
 	}
 	for _, s := range stored {
 		switch d := s.Event.Data.(type) {
@@ -32,6 +33,12 @@ func newLedger(stored []pipeline.Stored) *ledger {
 			}
 		case *events.InvitationResendRequested:
 			l.resends[d.Invitation] = append(l.resends[d.Invitation], standing{generation: d.Generation, deadline: d.ExpiresAt})
+		case *events.InvitationAccepted:
+			l.ends[d.Name] = true
+		case *events.InvitationDeclined:
+			l.ends[d.Reason] = true
+		case *events.InvitationRevoked:
+			l.ends[d.Reason] = true
 		}
 	}
 	return l
@@ -60,6 +67,21 @@ func (l *ledger) find(o *op) bool {
 		o.invitation, o.told = d.Invitation, standing{outcome: pending, generation: 1, deadline: d.ExpiresAt}
 	}
 	return ok
+}
+
+// happened reports whether something came of what was not answered, as far as the ledger tells: of accepts, declines, revokes
+// and invites it does, of resends only that there was none of which nobody was told.
+func (l *ledger) happened(o *op) bool {
+	switch o.what {
+	case invite:
+		return l.find(o)
+	case resend:
+		o.maybe = l.resends[o.invitation]
+		return len(o.maybe) > 0
+	case lookup, show:
+		return false
+	}
+	return l.ends[o.number]
 }
 
 // explain takes away what the answer to a resend was about: what is left nobody was told of.

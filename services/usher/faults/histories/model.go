@@ -64,7 +64,7 @@ type op struct {
 	told standing
 	// made is the other invitation that a resend of an expired one made.
 	made string
-	// number finds an invite again that was not answered.
+	// number is what the client put into the request, by which it is found again in the ledger.
 	number string
 	// maybe are the resends in the ledger that nobody was told of: one of them may be what came of it.
 	maybe []standing
@@ -166,10 +166,8 @@ func only(s standing, possible bool) []standing {
 func (s standing) answered(o *op, how string) []standing {
 	works := s.open(o) && s.usable(o)
 	switch {
-	case o.unknown && works:
-		return []standing{s, s.ended(how)}
-	case o.unknown:
-		return []standing{s}
+	case o.unknown: // but in the ledger
+		return only(s.ended(how), works)
 	case o.code == "" && works:
 		return []standing{s.ended(how)}
 	case o.code == "":
@@ -193,10 +191,8 @@ func (s standing) refused(o *op) []standing {
 
 func (s standing) takenBack(o *op) []standing {
 	switch {
-	case o.unknown && s.open(o):
-		return []standing{s, s.ended(revoked)}
-	case o.unknown:
-		return []standing{s}
+	case o.unknown: // but in the ledger
+		return only(s.ended(revoked), s.open(o))
 	case o.code == "" && s.open(o):
 		return []standing{s.ended(revoked)}
 	case o.code == "":

@@ -89,7 +89,7 @@ func Start(ctx context.Context, o Options) (_ *Pipeline, err error) {
 	if p.watch, err = nats.Connect(p.Broker.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond)); err != nil {
 		return p, fmt.Errorf("pipeline: %w", err)
 	}
-	if p.JetStream, err = jetstream.New(p.watch); err != nil {
+	if p.JetStream, err = jetstream.New(p.watch, jetstream.WithDefaultTimeout(time.Minute)); err != nil {
 		return p, err
 	}
 	if o.Process {

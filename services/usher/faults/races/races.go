@@ -36,7 +36,7 @@ func Parts() []campaign.Part {
 			Name: "races-control", Units: 10, Slice: 1, Control: true,
 			Claim: "The same where ends are checked first and then written without a condition: seen every time.",
 			Run: func(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
-				return run(ctx, u, 2*perGroup, pipeline.UnconditionalEnds)
+				return run(ctx, u, 4*perGroup, pipeline.UnconditionalEnds)
 			},
 		},
 	}
@@ -107,6 +107,7 @@ func (r *race) group(ctx context.Context, number int) error {
 	r.all = append(r.all, contests...)
 	var racing sync.WaitGroup
 	var lock sync.Mutex
+	answered := make(chan struct{}, 10*perGroup)
 	for _, c := range contests {
 		for _, what := range r.contenders() {
 			front, late := r.Front(r.random.IntN(fronts)), r.soon()
@@ -116,11 +117,12 @@ func (r *race) group(ctx context.Context, number int) error {
 				lock.Lock()
 				defer lock.Unlock()
 				c.tries = append(c.tries, t)
+				answered <- struct{}{}
 			})
 		}
 	}
 	if expiring {
-		err = r.pass(ctx, contests)
+		err = r.pass(ctx, contests, answered)
 	}
 	racing.Wait()
 	if err != nil || !expiring {
@@ -202,9 +204,11 @@ func (r *race) try(ctx context.Context, front *pipeline.Instance, c *contest, wh
 	return t
 }
 
-// pass lets the deadline pass in the middle of the race.
-func (r *race) pass(ctx context.Context, contests []*contest) error {
-	time.Sleep(time.Duration(r.random.IntN(60)) * time.Millisecond)
+// pass lets the deadline pass in the middle of the race: once so many have been answered, of three hundred or so.
+func (r *race) pass(ctx context.Context, contests []*contest, answered <-chan struct{}) error {
+	for range r.random.IntN(4 * perGroup) {
+		<-answered
+	}
 	r.Clock.Pass(shortest)
 	return r.due(ctx, contests)
 }
