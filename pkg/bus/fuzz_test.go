@@ -30,8 +30,10 @@ func FuzzDeadLetters(f *testing.F) {
 			return d
 		}
 		d := message(testSubject, parsed(headers))
-		h := &handler{name: "worker", router: &Router{options: RouterOptions{Clock: clock.System}}}
-		letter := encodeHeader(h.deadLetter(d, "broken", errors.New(cause)))
+		letter := GivenUp{
+			Reason: "broken", Detail: detailOf(errors.New(cause)), Subject: d.subject, Stream: d.stream, Sequence: d.sequence, Stored: d.happened,
+			Deliveries: d.deliveries, At: clock.System(),
+		}.Letter(d.raw.Header)
 
 		require.Equal(t, map[string]string{
 			DeadReason: "broken", DeadSubject: testSubject, DeadStream: "REQUESTS", DeadSequence: "7", DeadDeliveries: "3",
@@ -44,7 +46,7 @@ func FuzzDeadLetters(f *testing.F) {
 				again[name] = values
 			}
 		}
-		was := message(events.RedriveSubject("worker"), again)
+		was := message(events.DeadActSubject("worker", events.DeadAgain, 12), again)
 		require.Equal(t, []any{d.subject, d.stream, d.sequence, d.happened.UnixNano()}, []any{was.subject, was.stream, was.sequence, was.happened.UnixNano()})
 	})
 }

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -315,11 +316,10 @@ func (s *subscription) ensure(ctx context.Context, stream jetstream.Stream) (jet
 		}
 		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = old.DeliverPolicy, old.OptStartSeq, old.OptStartTime
 	case errors.Is(err, jetstream.ErrNotPullConsumer):
-		push, err := stream.PushConsumer(ctx, s.Durable)
-		if err != nil {
-			return nil, err
+		if push, lookErr := stream.PushConsumer(ctx, s.Durable); lookErr == nil {
+			err = cmp.Or(refuseWeaker(push.CachedInfo().Config, stream), err)
 		}
-		return nil, refuseWeaker(push.CachedInfo().Config, stream)
+		return nil, err
 	case !errors.Is(err, jetstream.ErrConsumerNotFound):
 		return nil, err
 	case s.floor.Load() > 0:

@@ -276,8 +276,8 @@ var Points = []Point{
 	{BusRetrying, "", "A message is to be tried again; the broker has not been told."},
 	{BusBurying, "", "A message is given up; its dead letter has not been published."},
 	{BusBuried, "", "The dead letter is published; the message has not been acked."},
-	{RedriveFound, "", "A dead letter that is to be redriven has been read; nothing has been published."},
-	{RedrivePublished, "", "The ledger has answered a redrive; the operator has not been told."},
+	{RedriveFound, "", "Dead letters that something is to be done about have been read; nothing has been published."},
+	{RedrivePublished, "", "What is done about dead letters is stored; the operator has not been told."},
 
 	{LedgerBatchStoring, "", "A batch, or a unit of several messages, is gathered; it has not been published."},
 	{LedgerBatchStored, "A4", "A batch, or a unit of several messages, is stored; no caller has been told."},

@@ -70,7 +70,10 @@ var brokerRules = []refusal.Rule[broker]{
 	refusal.Of("jetstream { sync_interval }", "anything but always, on any server that is asked",
 		"the broker syncs every %s, so what it acknowledged may be lost with its power; set jetstream { sync_interval: always }", func(b broker) refusal.Values {
 			return b.any(func(m monitored) refusal.Values {
-				return refusal.If(m.jetStream != nil && !m.jetStream.SyncAlways, m.lazily())
+				if m.jetStream == nil || m.jetStream.SyncAlways {
+					return nil
+				}
+				return refusal.If(true, m.jetStream.SyncInterval)
 			})
 		}),
 }
@@ -89,13 +92,6 @@ func (b broker) any(broken func(monitored) refusal.Values) refusal.Values {
 		}
 	}
 	return nil
-}
-
-func (m monitored) lazily() time.Duration {
-	if m.jetStream == nil {
-		return 0
-	}
-	return m.jetStream.SyncInterval
 }
 
 func checkServer(ctx context.Context, nc *nats.Conn, d Durability) error {

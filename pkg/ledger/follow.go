@@ -44,15 +44,15 @@ func (l *Ledger) Follow(ctx context.Context, f Following, handle func(context.Co
 }
 
 func (l *Ledger) follow(ctx context.Context, f Following, handle func(context.Context, []Record) error) error {
+	if err := l.checkConsumer(ctx, f); err != nil {
+		return err
+	}
 	consumer, err := l.js.CreateOrUpdateConsumer(ctx, f.Stream, jetstream.ConsumerConfig{
 		Durable: f.Durable, FilterSubjects: f.Filters, AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: 30 * time.Second, MaxAckPending: 4 * f.Batch, MaxDeliver: -1,
 	})
 	if err != nil {
 		return unavailable(err)
-	}
-	if err := weaker("consumer "+f.Durable, ConsumerDifferences(consumer.CachedInfo().Config, l.options.Replicas)); err != nil {
-		return err
 	}
 	arrived := make(chan jetstream.Msg, f.Batch)
 	lost := make(chan error, 1)
@@ -89,6 +89,18 @@ func (l *Ledger) follow(ctx context.Context, f Following, handle func(context.Co
 			l.handBatch(ctx, f.gather(ctx, first, arrived), handle)
 		}
 	}
+}
+
+// checkConsumer refuses one that is there already and promises too little.
+func (l *Ledger) checkConsumer(ctx context.Context, f Following) error {
+	have, err := l.js.Consumer(ctx, f.Stream, f.Durable)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return nil
+	case err != nil:
+		return unavailable(err)
+	}
+	return weaker("consumer "+f.Durable, ConsumerDifferences(have.CachedInfo().Config, l.options.Replicas))
 }
 
 // gather adds to the first message what is there, and what comes while it may wait.

@@ -103,24 +103,6 @@ func (l *Ledger) Consumers(ctx context.Context, stream string) (map[string]Consu
 	return found, nil
 }
 
-// At gives the message of one sequence, or ErrNotFound.
-func (l *Ledger) At(ctx context.Context, stream string, sequence uint64) (Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	s, err := l.handle(ctx, stream)
-	if err != nil {
-		return Record{}, err
-	}
-	raw, err := s.GetMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return Record{}, ErrNotFound
-	}
-	if err != nil {
-		return Record{}, unavailable(err)
-	}
-	return record(raw), nil
-}
-
 // StopTimer takes a timer away that is still the one of that sequence.
 func (l *Ledger) StopTimer(ctx context.Context, subject string, sequence uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)

@@ -47,6 +47,24 @@ func TestASecondOpenFindsTheStreamsAndTheSamePersonKey(t *testing.T) {
 	require.NoError(t, second.Ping(t.Context()))
 }
 
+func TestADeploymentFromBeforeTheUndeliveredWereKeptIsBroughtUp(t *testing.T) {
+	b := brokertest.Run(t)
+	open(t, b)
+	require.NoError(t, b.JetStream(t).DeleteStream(t.Context(), events.StreamUndelivered))
+	l := open(t, b)
+	require.NoError(t, l.Ping(t.Context()))
+	_, err := l.State(t.Context(), events.StreamUndelivered)
+	require.NoError(t, err)
+}
+
+func TestAnotherStreamThatKeepsWhatTheBrokerSaysIsNamed(t *testing.T) {
+	b := brokertest.Run(t)
+	_, err := b.JetStream(t).CreateStream(t.Context(), jetstream.StreamConfig{Name: "MONITORING", Subjects: []string{"$JS.EVENT.ADVISORY.>"}})
+	require.NoError(t, err)
+	_, err = Open(t.Context(), b.Conn(t), Options{Durable: Durability{Declared: true}})
+	require.ErrorContains(t, err, "another stream keeps some of its subjects already ($JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.REQUESTS.*")
+}
+
 func TestALazyBrokerIsRefused(t *testing.T) {
 	lazy := brokertest.Run(t, brokertest.Lazy())
 	_, err := Open(t.Context(), lazy.Conn(t), Options{Durable: Durability{MonitoringURL: lazy.MonitoringURL}})
@@ -448,4 +466,17 @@ func TestABacklogCountsWhatAConsumerHasNotFinishedWith(t *testing.T) {
 	require.EqualValues(t, 3, backlog(), "what is being handled counts")
 	require.NoError(t, m.DoubleAck(t.Context()))
 	require.EqualValues(t, 2, backlog())
+}
+
+func TestAWeakerConsumerIsNotFollowed(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	for says, config := range map[string]jetstream.ConsumerConfig{
+		"memory storage: is true, needs false": {Durable: "forgetful", AckPolicy: jetstream.AckExplicitPolicy, MemoryStorage: true},
+		"headers only: is true, needs false":   {Durable: "blind", AckPolicy: jetstream.AckExplicitPolicy, HeadersOnly: true},
+	} {
+		_, err := l.js.CreateConsumer(t.Context(), events.StreamInvitations, config)
+		require.NoError(t, err)
+		err = l.follow(t.Context(), Following{Stream: events.StreamInvitations, Durable: config.Durable, Filters: []string{"invitations.>"}, Batch: 1}, nil)
+		require.ErrorContains(t, err, "ledger: consumer "+config.Durable+" exists with weaker settings ("+says+")")
+	}
 }

@@ -29,6 +29,7 @@ const (
 
 // Error codes of nats-server that decide what becomes of a publish, or of a start.
 const (
+	codeSubjectsOverlap           = 10065
 	codeWrongLastSequence         = 10071
 	codeWrongLastSequenceConstant = 10164
 	codeNoCluster                 = 10074

@@ -42,8 +42,8 @@ const (
 	requestsWindow = 100 * time.Millisecond
 	// ledgerWindow is kept short, because every id in it costs the broker memory and nothing rests on it.
 	ledgerWindow = 20 * time.Second
-	// deadLettersAge bounds what nobody looks at.
-	deadLettersAge = 90 * 24 * time.Hour
+	// DeadLettersAge bounds what nobody looks at.
+	DeadLettersAge = 90 * 24 * time.Hour
 	// importsAge is how long the rows of a bulk job, addresses among them, are kept for its report.
 	importsAge = 30 * 24 * time.Hour
 	// personKeyName cannot be an organization's: those start with a letter or digit.
@@ -66,8 +66,13 @@ func (l *Ledger) streams() []jetstream.StreamConfig {
 	invitations.MaxAge, invitations.AllowMsgSchedules, invitations.AllowRollup = l.options.MaxAge, true, true
 	memberships := base(events.StreamMemberships, events.RootMemberships, "The last message on a subject is the membership")
 	deadLetters := base(events.StreamDeadLetters, events.RootDeadLetters, "What could not be handled, and why")
-	deadLetters.MaxAge = deadLettersAge
-	return []jetstream.StreamConfig{requests, invitations, memberships, deadLetters}
+	deadLetters.MaxAge = DeadLettersAge
+	undelivered := base(events.StreamUndelivered, "", "What the broker will not hand out again, until it is a dead letter")
+	undelivered.MaxAge, undelivered.Subjects = DeadLettersAge, nil
+	for _, stream := range []string{requests.Name, invitations.Name, memberships.Name, deadLetters.Name} {
+		undelivered.Subjects = append(undelivered.Subjects, events.UndeliveredSubjects(stream)...)
+	}
+	return []jetstream.StreamConfig{requests, invitations, memberships, deadLetters, undelivered}
 }
 
 func (l *Ledger) provision(ctx context.Context) error {
@@ -79,6 +84,10 @@ func (l *Ledger) provision(ctx context.Context) error {
 		}
 		if c, _ := code(err); c == codeNoCluster {
 			return fmt.Errorf("ledger: "+clusterRule.Says, l.options.Replicas)
+		}
+		if c, ok := code(err); ok && c == codeSubjectsOverlap {
+			return fmt.Errorf("ledger: create stream %s: another stream keeps some of its subjects already (%s); each message can be kept by one: give them free there",
+				want.Name, strings.Join(want.Subjects, ", "))
 		}
 		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return fmt.Errorf("ledger: create stream %s: %w", want.Name, unavailable(err))

@@ -64,6 +64,8 @@ type Options struct {
 	Clock clock.Clock
 	// ClockIsMoved says that Clock is moved on purpose; see ledger.Options.
 	ClockIsMoved bool
+	// LedgerAlone opens the broker's side and nothing that needs Redis, for work that must be possible while Redis is down.
+	LedgerAlone bool
 }
 
 // Open connects, checks what was promised (server versions, durability, stream settings, Redis's eviction policy), and
@@ -86,6 +88,9 @@ func Open(ctx context.Context, s settings.Settings, o Options) (p *Platform, err
 	}()
 	failpoint.Here(failpoint.StartSettings)
 	steps := []func(context.Context, Options) error{p.openCollector, p.openProfiles, p.openTracing, p.openLedger, p.openRedis, p.openMemory}
+	if o.LedgerAlone {
+		steps = []func(context.Context, Options) error{p.openTracing, p.openLedger}
+	}
 	for _, step := range steps {
 		if err := step(ctx, o); err != nil {
 			return p, err

@@ -21,6 +21,9 @@ type given struct {
 	service Service
 }
 
+// operates is true for the command line where it works on the broker.
+func (g given) operates() bool { return g.service == Operator || g.service == LedgerOperator }
+
 func (g given) production() bool { return !g.Development() }
 
 // group are rules that hold for some services.
@@ -32,7 +35,7 @@ type group struct {
 
 // groups are all rules, in the order in which they are reported.
 var groups = []group{
-	{"Every process, the command line too", []Service{API, Mailer, Acceptance, All, Operator}, everywhere},
+	{"Every process, the command line too", []Service{API, Mailer, Acceptance, All, Operator, LedgerOperator}, everywhere},
 	{"Every service", []Service{API, Mailer, Acceptance, All}, services},
 	{"The mailer, and \"usher up\"", []Service{Mailer, All}, mailing},
 	{"The API, and \"usher up\"", []Service{API, All}, front},
@@ -74,13 +77,13 @@ var everywhere = []refusal.Rule[given]{
 		return g.Env != Production && g.Env != Development
 	}),
 	rule("USHER_ENV", "development, of a service by itself", "USHER_ENV=development works in \"usher up\" alone", func(g given) bool {
-		return g.Development() && g.service != All && g.service != Operator
+		return g.Development() && g.service != All && !g.operates()
 	}),
 	rule("USHER_NATS_URL", "unset, of a service by itself", "USHER_NATS_URL is needed: only \"usher up\" has a broker of its own", func(g given) bool {
-		return g.service != All && g.service != Operator && g.NATSURL == ""
+		return g.service != All && !g.operates() && g.NATSURL == ""
 	}),
 	rule("USHER_REDIS_URL", "unset, but for \"usher up\"", "USHER_REDIS_URL is needed: only \"usher up\" has a Redis of its own", func(g given) bool {
-		return g.service != All && g.RedisURL == ""
+		return g.service != All && g.service != LedgerOperator && g.RedisURL == ""
 	}),
 	rule("USHER_NATS_URL, USHER_REDIS_URL", "unset in production: the embedded broker and the in-process Redis",
 		"USHER_NATS_URL and USHER_REDIS_URL are needed in production: the embedded ones are for development", func(g given) bool {
@@ -88,7 +91,7 @@ var everywhere = []refusal.Rule[given]{
 		}),
 	rule("USHER_NATS_MONITORING_URL", "unset in production, without USHER_NATS_SYNC",
 		"USHER_NATS_MONITORING_URL is needed, or USHER_NATS_SYNC=always: it must be known that the broker syncs every write", func(g given) bool {
-			return g.production() && (g.NATSURL != "" || g.service == Operator) && g.NATSMonitoring == "" && g.NATSSync == ""
+			return g.production() && (g.NATSURL != "" || g.operates()) && g.NATSMonitoring == "" && g.NATSSync == ""
 		}),
 	rule("USHER_NATS_SYNC", "another word than always", "USHER_NATS_SYNC can only be \"always\"", func(g given) bool {
 		return g.NATSSync != "" && g.NATSSync != "always"

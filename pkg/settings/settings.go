@@ -33,6 +33,8 @@ const (
 	All        Service = "usher"
 	// Operator is the command line, which needs to reach the broker and Redis and nothing else.
 	Operator Service = "operator"
+	// LedgerOperator is the command line where it needs to reach the broker alone.
+	LedgerOperator Service = "ledger-operator"
 )
 
 // Settings are all settings. A field's "env" is the variable, "secret" marks what is never shown and may come from a

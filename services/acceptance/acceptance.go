@@ -9,6 +9,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/deadletters"
 	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
@@ -24,6 +25,7 @@ const source = "/usher/acceptance"
 type Service struct {
 	*platform.Platform
 	router *bus.Router
+	clerk  *deadletters.Clerk
 }
 
 // New registers the worker's handlers.
@@ -32,7 +34,7 @@ func New(p *platform.Platform) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{Platform: p, router: router}
+	s := &Service{Platform: p, router: router, clerk: deadletters.NewClerk(p.Ledger, p.Logger, p.Registry)}
 	subscribe := func(durable, fact string, inFlight int) bus.Subscription {
 		return bus.Subscription{
 			Stream: events.StreamInvitations, Durable: durable, InFlight: inFlight,
@@ -44,8 +46,16 @@ func New(p *platform.Platform) (*Service, error) {
 	return s, nil
 }
 
-// Run works until ctx ends and running handlers have finished.
-func (s *Service) Run(ctx context.Context) error { return s.router.Run(ctx) }
+// Run works until ctx ends and running handlers have finished. The worker keeps the dead letters of all, too.
+func (s *Service) Run(ctx context.Context) error {
+	keeping, stop := context.WithCancel(ctx)
+	defer stop()
+	kept := make(chan error, 1)
+	go func() { kept <- s.clerk.Run(keeping) }()
+	err := s.router.Run(ctx)
+	stop()
+	return errors.Join(err, <-kept)
+}
 
 // Healthy returns an error while nothing is consumed.
 func (s *Service) Healthy(context.Context) error { return s.router.Healthy() }

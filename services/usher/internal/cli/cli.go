@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/deadletters"
 	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/pkg/problem"
@@ -74,9 +77,10 @@ func exitCode(err error) int {
 	var answer *client.Problem
 	var usage usageError
 	switch {
-	case errors.As(err, &answer) && answer.Status == 404:
+	case errors.As(err, &answer) && answer.Status == 404, errors.Is(err, deadletters.ErrNotFound):
 		return exitMissing
-	case errors.As(err, &answer) && answer.Status >= 500, errors.Is(err, client.ErrUnreachable), problem.Is(err, problem.NotNow):
+	case errors.As(err, &answer) && answer.Status >= 500, errors.Is(err, client.ErrUnreachable),
+		errors.Is(err, bus.ErrUnreachable), problem.Is(err, problem.NotNow):
 		return exitNotNow
 	case errors.As(err, &usage):
 		return exitUsage
@@ -106,12 +110,26 @@ func wantsJSON(c *cobra.Command) bool {
 }
 
 // operate opens the platform for a command that works on broker and Redis directly.
-func operate(ctx context.Context, streams Streams, work func(context.Context, *platform.Platform) error) (err error) {
-	s, err := settings.Load(settings.Operator, streams.Environ)
+func operate(ctx context.Context, streams Streams, work func(context.Context, *platform.Platform) error) error {
+	return operateOn(ctx, streams, platform.Options{}, work)
+}
+
+// openTime is how long a command waits for the broker, and for Redis where it needs that.
+const openTime = 10 * time.Second
+
+func operateOn(ctx context.Context, streams Streams, o platform.Options, work func(context.Context, *platform.Platform) error) (err error) {
+	service := settings.Operator
+	if o.LedgerAlone {
+		service = settings.LedgerOperator
+	}
+	s, err := settings.Load(service, streams.Environ)
 	if err != nil {
 		return usageError{fmt.Errorf("the settings are not right:\n%w", err)}
 	}
-	p, err := platform.Open(ctx, s, platform.Options{Name: "operator", Logs: streams.Err})
+	o.Name, o.Logs = "operator", streams.Err
+	opening, opened := context.WithTimeout(ctx, openTime)
+	defer opened()
+	p, err := platform.Open(opening, s, o)
 	if err != nil {
 		return err
 	}
