@@ -34,9 +34,10 @@ var (
 
 // Sizes and times of the ledger's traffic.
 const (
-	maxBatch       = 1000            // the server's limit for one atomic batch
-	sideBySide     = 16              // messages that are stored as quickly one by one (a sync each) as together (a batch has a store of its own)
-	publishTimeout = 4 * time.Second // then the outcome is unknown and the caller is told "not now"
+	maxBatch       = 1000               // the server's limit for one atomic batch
+	sideBySide     = 16                 // messages that are stored as quickly one by one (a sync each) as together (a batch has a store of its own)
+	publishTimeout = 4 * time.Second    // then the outcome is unknown and the caller is told "not now"
+	answerTimeout  = 2 * publishTimeout // for whoever waits behind others; patient messages have all the time there is
 	readTimeout    = 5 * time.Second
 	readBatch      = 256 // filters in one read; the server's limit is 1024 subjects
 )

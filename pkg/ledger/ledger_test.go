@@ -8,10 +8,12 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/usherhq/usher/events"
@@ -355,6 +357,29 @@ func TestWithoutABrokerTheAnswerIsNotNow(t *testing.T) {
 	require.ErrorContains(t, err, "not-now")
 	_, err = l.Facts(t.Context(), "acme", id, "requested")
 	require.ErrorContains(t, err, "not-now")
+}
+
+// TestBehindABrokerThatSaysNothingNobodyWaitsForLong: a stream that could not write once (a full disk, a failed fsync) answers
+// no publish until the broker is started again, and whoever waits behind several of them is told "not now" all the same.
+func TestBehindABrokerThatSaysNothingNobodyWaitsForLong(t *testing.T) {
+	t.Parallel()
+	b := brokertest.Process(t)
+	l, err := Open(t.Context(), b.Conn(t), Options{Durable: Durability{Declared: true}})
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(b.Pid(), syscall.SIGSTOP))
+	id, began := events.NewInvitationID(), time.Now()
+	var racers sync.WaitGroup
+	for range 4 { // one at a time: each expects to be the first
+		m := fact(t, events.InvitationSubject("acme", id, "outcome.declined"), id).Expecting(events.OutcomeFilter("acme", id), 0)
+		racers.Go(func() {
+			_, err := l.Publish(context.Background(), events.StreamInvitations, m)
+			assert.ErrorContains(t, err, "not-now")
+		})
+	}
+	racers.Wait()
+	require.Less(t, time.Since(began), answerTimeout+2*time.Second)
+	require.NoError(t, syscall.Kill(b.Pid(), syscall.SIGCONT))
+	l.Close()
 }
 
 func TestABucketRefusesTheSecondWriter(t *testing.T) {

@@ -20,7 +20,8 @@ type machine struct {
 // openMachine mounts empty disks where a cluster keeps its files.
 func openMachine(shape cluster.Shape, names powerdisk.Names) (m *machine, err error) {
 	m = &machine{}
-	if m.store, err = os.MkdirTemp("", "usher-disks-"); err != nil { // not in the unit's folder: a mount that outlived its server is in nobody's way
+	// Not in the unit's folder: a mount that outlived a campaign that was killed is in nobody's way there.
+	if m.store, err = os.MkdirTemp("", "usher-disks-"); err != nil {
 		return nil, err
 	}
 	brokers, redis := []string{"nats-1", "nats-2", "nats-3"}[:shape.Brokers], []string{"redis-1"}

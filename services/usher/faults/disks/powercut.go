@@ -42,6 +42,9 @@ func run(ctx context.Context, u campaign.Unit, o trial.Options, plan func(*exper
 	for name, n := range e.outcome.Counts {
 		outcome.Count(name, n)
 	}
+	for name, value := range e.outcome.Figures {
+		outcome.Figure(name, value)
+	}
 	outcome.Violations = append(outcome.Violations, e.outcome.Violations...)
 	if len(outcome.Violations) > 0 {
 		err = m.keep(filepath.Join(u.Dir, "disks"))

@@ -16,6 +16,8 @@ type probes struct {
 	*experiment
 	chaos *trial.Chaos
 	asked int
+	// longest is the longest that an answer took.
+	longest time.Duration
 	// acknowledged are the invitations for which the answer was yes.
 	acknowledged []string
 	// refused counts clean refusals: 503 with a time to come back.
@@ -45,7 +47,10 @@ func (p *probes) ask(ctx context.Context) {
 	p.asked++
 	org := fmt.Sprintf("t%d", p.unit.Seed) // the trial's
 	body := fmt.Sprintf(`{"email":"probe%d@example.org","role":"viewer","inviter":"owner.%s@example.org"}`, p.asked, org)
+	began := time.Now()
 	status, header, answer, err := p.request(context.WithoutCancel(ctx), http.MethodPost, "/v1/organizations/"+org+"/invitations", body)
+	p.longest = max(p.longest, time.Since(began))
+	p.chaos.Say("probe %d: %d after %s", p.asked, status, time.Since(began))
 	switch {
 	case err != nil:
 		p.outcome.Violate("a request that met a bad disk was not answered: %v", err)
@@ -69,6 +74,7 @@ func (p *probes) found(ctx context.Context) {
 			p.outcome.Violate("%s was acknowledged while the disk was bad, and now there is %d %s %v", id, status, answer, err)
 		}
 	}
+	p.outcome.Figure("seconds until answered in trouble, at most", p.longest.Seconds())
 	p.outcome.Count("acknowledged in trouble", int64(len(p.acknowledged)))
 	p.outcome.Count("refused in trouble", p.refused)
 }

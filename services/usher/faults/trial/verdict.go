@@ -40,6 +40,8 @@ func (t *Trial) judge(ctx context.Context, stories []*story, desk *office, o *ca
 		return err
 	}
 	t.say("read")
+	ctx, cancel := context.WithTimeout(ctx, t.options.Settling) // a system that does not come back answers nothing for ever
+	defer cancel()
 	for _, one := range stories {
 		t.judgeStory(ctx, one, s, o)
 	}
