@@ -24,7 +24,7 @@ func (b *Box) List(ctx context.Context, f Filter) ([]*Letter, error) {
 		}
 		all.enter(r)
 	}
-	matching := all.order[:0]
+	matching := []*Letter{} // JSON tells none from null
 	for _, l := range all.order {
 		if f.matches(l) {
 			matching = append(matching, l)

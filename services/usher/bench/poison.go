@@ -25,6 +25,7 @@ type mixture struct {
 	// poisonous tells of the n-th message of a backlog whether it is poison.
 	poisonous func(n int) bool
 	took      []time.Duration // by round
+	cpu       []time.Duration // of Usher, Redis and broker, mails included, by round
 }
 
 // poison measures what messages that nobody can handle cost the others: one at the head of a queue, three of ten in it, and a
@@ -51,6 +52,8 @@ func poison(ctx context.Context, b *bench) error {
 	b.perSecond("requests from the bus, no poison", b.backlog, slices.Min(clean.took))
 	b.add("slowdown behind one poison", slower(slices.Min(head.took), slices.Min(clean.took)), "%").atMost(10)
 	b.add("slowdown with 30 % poison", slower(slices.Min(third.took), slices.Min(clean.took)), "%")
+	b.add("more CPU behind one poison", slower(slices.Min(head.cpu), slices.Min(clean.cpu)), "%").atMost(10)
+	b.add("more CPU with 30 % poison", slower(slices.Min(third.cpu), slices.Min(clean.cpu)), "%").atMost(10)
 	if err := s.lettersAre(ctx, head.poison(b.backlog)+third.poison(b.backlog)); err != nil {
 		return err
 	}
@@ -58,7 +61,7 @@ func poison(ctx context.Context, b *bench) error {
 }
 
 // slower is by how many percent one time is longer than another. Of several rounds the quickest are compared: the others were
-// held up by something else.
+// held up by something else. Where all were, processor time tells more.
 func slower(with, without time.Duration) float64 { return 100 * (float64(with)/float64(without) - 1) }
 
 // poison is how much of it there was in all rounds.
@@ -74,6 +77,10 @@ func (m *mixture) poison(backlog int) (n int) {
 // workOff publishes a backlog, which is quicker than admitting it, and measures how long admission takes for it.
 func (s *stack) workOff(ctx context.Context, m *mixture) error {
 	const consumer = "admission"
+	before, err := s.usage()
+	if err != nil {
+		return err
+	}
 	began, good := time.Now(), 0
 	var waiting []jetstream.PubAckFuture
 	for n := range s.bench.backlog {
@@ -100,7 +107,12 @@ func (s *stack) workOff(ctx context.Context, m *mixture) error {
 	}
 	m.took = append(m.took, time.Since(began))
 	s.invited += good
-	_, err := s.awaitMails(ctx)
+	if _, err := s.awaitMails(ctx); err != nil {
+		return err
+	}
+	after, err := s.usage()
+	used := after.since(before)
+	m.cpu = append(m.cpu, used.usher+used.redis+used.broker)
 	return err
 }
 

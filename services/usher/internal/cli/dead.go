@@ -334,7 +334,7 @@ func (o *deadOrder) carryOut(c *cobra.Command, streams Streams, args []string, d
 				return err
 			}
 		}
-		r := report{order: o}
+		r := report{order: o, outcomes: []outcome{}}
 		err = do(box, ctx, letters, o.order, func(result deadletters.Result) { r.add(c, streams, result) })
 		return errors.Join(r.print(c, streams), err, r.refusal())
 	})

@@ -205,6 +205,8 @@ func TestTheOperatorsWayThroughTheDeadLetters(t *testing.T) {
 	require.NotContains(t, d.must("dead", "list"), "\n"+first+" ")
 	require.Contains(t, d.must("dead", "list", "--state", "any"), "\n"+first+" ")
 
+	require.JSONEq(t, `{"items":[]}`, d.must("dead", "list", "--worker", "nobody", "--json"))
+	require.JSONEq(t, `{"dry_run":false,"done":0,"already":0,"items":[]}`, d.must("dead", "redrive", "--worker", "nobody", "--json"))
 	d.must("dead", "dismiss", "--all", "--limit", "1", "--note", "a test")
 	require.Contains(t, d.must("dead", "list", "--state", "dismissed"), "dismissed at")
 	code, _, said = d.usher("yes\n", "dead", "prune", "--all")
