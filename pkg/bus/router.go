@@ -36,6 +36,11 @@ type Received struct {
 	Body   []byte
 }
 
+// Again reports whether the message was handed out before: it may be done already, in part or whole.
+func (m *Received) Again() bool {
+	return m.Delivered > 1 || len(m.Header[DeadSequence]) > 0
+}
+
 // Handler handles one event. What it returns decides what becomes of the message; see verdict.go. It runs concurrently
 // with itself. Its context ends with the Timeout, and some grace after the Router was told to stop.
 type Handler func(ctx context.Context, m *Received) error

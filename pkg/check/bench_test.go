@@ -40,7 +40,7 @@ func BenchmarkAHundredThousandInvitations(b *testing.B) {
 	for b.Loop() {
 		c := check.New(w.options)
 		began := time.Now()
-		r, err := c.Run(b.Context(), false)
+		r, err := c.Run(b.Context(), check.Do{})
 		require.NoError(b, err)
 		require.Empty(b, r.Disagreements)
 		require.Equal(b, many, r.Checked["invitations"])

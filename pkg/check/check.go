@@ -10,9 +10,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"time"
 
+	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/redisdb"
@@ -85,19 +88,34 @@ const (
 	mendings   = 4
 )
 
-// Run compares everything, and with repair mends what it may. It returns problem.NotNow while a dependency is down.
-func (c *Checker) Run(ctx context.Context, repair bool) (Report, error) {
+// Do says what a Run does beside comparing.
+type Do struct {
+	// Repair mends what has exactly one right answer.
+	Repair bool
+	// AcceptGaps writes down that the messages which are missing now are known to be lost: they are not told again, and no
+	// longer keep back what a repair could not be sure of.
+	AcceptGaps bool
+}
+
+// Run compares everything, and does what else it is told to. It returns problem.NotNow while a dependency is down.
+func (c *Checker) Run(ctx context.Context, do Do) (Report, error) {
 	c.read, c.same = newReading(c.Options), map[string]bool{}
 	now, err := c.confirmed(ctx)
 	if err != nil {
 		return Report{}, err
 	}
-	all := map[key]finding{}
-	for k, f := range now.found {
-		all[k] = f
+	all := maps.Clone(now.found)
+	if do.AcceptGaps {
+		if err := c.accept(ctx, now); err != nil {
+			return Report{}, err
+		}
+		if now, err = c.confirmed(ctx); err != nil {
+			return Report{}, err
+		}
+		maps.Copy(all, now.found)
 	}
 	for range mendings {
-		if !repair || !mendable(now.found) {
+		if !do.Repair || !mendable(now.found) {
 			break
 		}
 		if err := c.mend(ctx, now.found); err != nil {
@@ -106,9 +124,7 @@ func (c *Checker) Run(ctx context.Context, repair bool) (Report, error) {
 		if now, err = c.confirmed(ctx); err != nil {
 			return Report{}, err
 		}
-		for k, f := range now.found {
-			all[k] = f
-		}
+		maps.Copy(all, now.found)
 	}
 	return now.report(all), nil
 }
@@ -177,10 +193,13 @@ type look struct {
 	number    int
 	consumers map[string]ledger.Consumer // of all streams
 	indexes   map[string]map[string]bool // by organization: the names of those that exist
+	notes     notes
+	gaps      []gap // that nothing explains and nobody accepted
 	waiting   map[string]uint64
 	checked   map[string]int
 	unchecked []string
 	found     map[key]finding
+	kept      int // repairs that are kept back
 }
 
 func (c *Checker) look(ctx context.Context) (*look, error) {
@@ -193,7 +212,7 @@ func (c *Checker) look(ctx context.Context) (*look, error) {
 		what string
 		do   func(context.Context) error
 	}{
-		{"consumers", l.lookAtConsumers}, {"the ledger", c.read.on}, {"streams", l.lookAtStreams}, {"replicas", l.lookAtReplicas},
+		{"notes", l.lookAtNotes}, {"consumers", l.lookAtConsumers}, {"the ledger", c.read.on}, {"streams", l.lookAtStreams}, {"replicas", l.lookAtReplicas},
 		{"keys in Redis", l.lookAtKeys}, {"views", l.lookAtViews}, {"invitations", l.lookAtInvitations},
 	}
 	for _, step := range steps {
@@ -202,7 +221,30 @@ func (c *Checker) look(ctx context.Context) (*look, error) {
 			return nil, fmt.Errorf("check: %s: %w", step.what, err)
 		}
 	}
+	l.keepBack()
 	return l, nil
+}
+
+// keepBack takes the repairs out that would rest on what the ledger does not say while it is known to have lost something, and
+// all of them while its copies say different things.
+func (l *look) keepBack() {
+	lost, differ := false, false
+	for _, g := range l.gaps {
+		lost = lost || g.stream == events.StreamInvitations
+	}
+	for k := range l.found {
+		differ = differ || k.kind == ReplicaDiffers || k.kind == ReplicaBehind
+	}
+	for k, f := range l.found {
+		if f.Repairable && (differ || lost && restsOnSilence[k.kind]) {
+			f.mend, f.Repairable = mending{}, false
+			l.found[k] = f
+			l.kept++
+		}
+	}
+	if l.kept > 0 {
+		l.unchecked = append(l.unchecked, "repairs: "+strconv.Itoa(l.kept)+" are kept back, because the ledger has lost something or its copies differ")
+	}
 }
 
 // tell notes a disagreement about an invitation.

@@ -59,7 +59,7 @@ func TestWhatAgreesIsClean(t *testing.T) {
 	each(t, func(w *world) {
 		w.healthy()
 		w.handled()
-		r := w.run(false)
+		r := w.run(check.Do{})
 		require.Empty(w.t, r.Disagreements)
 		require.True(w.t, r.Clean)
 		require.Equal(w.t, 15, r.Checked["invitations"])
@@ -116,16 +116,6 @@ var plants = map[string]planted{
 			return i.joined()
 		},
 		finds: []string{"late-acceptance"},
-	},
-	"a message that is gone": {
-		plant: func(w *world) *invited {
-			i := w.mailed().accepted().joined()
-			lost := i.tell(events.FactNoticed, &events.InvitationNoticed{Invitation: i.Invitation, About: events.NoticeAccepted, Intent: 1, MessageID: "m"})
-			brokertest.Lose(w.t, w.broker.JetStream(w.t), events.StreamInvitations, lost)
-			w.asked().revoked() // the last message of a stream leaves no gap
-			return i
-		},
-		finds: []string{"sequence-gap-"},
 	},
 	"an organization that is not there": {
 		plant: func(w *world) *invited {
@@ -453,7 +443,7 @@ func TestEveryPlantedDisagreementIsFoundNamedAndMended(t *testing.T) {
 	each(t, func(w *world) {
 		w.healthy()
 		expected := w.plant()
-		first := w.run(false)
+		first := w.run(check.Do{})
 		require.False(w.t, first.Clean)
 		require.Equal(w.t, once(expected), once(told(first)))
 		kinds := map[check.Kind]bool{}
@@ -465,12 +455,36 @@ func TestEveryPlantedDisagreementIsFoundNamedAndMended(t *testing.T) {
 		require.Greater(w.t, len(kinds), 20)
 
 		w.work()
-		for _, d := range w.run(true).Disagreements {
+		for _, d := range w.run(check.Do{Repair: true}).Disagreements {
 			require.Equal(w.t, d.Repairable, d.Repaired, "%s of %s: %s", d.Kind, d.Invitation, d.Detail)
 		}
-		for _, d := range w.run(false).Disagreements {
+		for _, d := range w.run(check.Do{}).Disagreements {
 			require.False(w.t, d.Repairable, "not mended: %s of %s: %s", d.Kind, d.Invitation, d.Detail)
 		}
+	})
+}
+
+// TestWhatMayRestOnALossIsNotRepaired loses a message, and has an operator say that this is known.
+func TestWhatMayRestOnALossIsNotRepaired(t *testing.T) {
+	each(t, func(w *world) {
+		i := w.asked()
+		i.index()
+		lost := i.tell(events.FactSent, &events.InvitationSent{
+			Invitation: i.Invitation, Generation: 1, Purpose: events.PurposeInvitation, Intent: i.sequence, MessageID: "m",
+		})
+		i.remind()
+		w.handled()
+		brokertest.Lose(w.t, w.broker.JetStream(w.t), events.StreamInvitations, lost)
+		w.hear("mailer", func(string) {
+			i.sent("again")
+		})
+		about := i.Invitation
+		first := []found{{check.MailMissing, about, false}, {check.SequenceGap, "", false}, {check.ViewWrong, about, false}}
+		require.Equal(w.t, first, told(w.run(check.Do{Repair: true})), "it may have been mailed: what told of that is lost")
+
+		accepted := w.run(check.Do{Repair: true, AcceptGaps: true})
+		require.True(w.t, accepted.Clean)
+		require.Empty(w.t, w.run(check.Do{}).Disagreements)
 	})
 }
 
@@ -532,11 +546,11 @@ func TestTimersThatWentAreNoGaps(t *testing.T) {
 		reminded.awaits(events.FactReminderDue)
 		w.mailed()
 		w.handled()
-		require.Empty(w.t, only(w.run(false), check.SequenceGap))
+		require.Empty(w.t, only(w.run(check.Do{}), check.SequenceGap))
 
 		brokertest.Lose(w.t, w.broker.JetStream(w.t), events.StreamInvitations, reminded.tell(events.FactOpened, &events.InvitationOpened{Invitation: reminded.Invitation, Generation: 1}))
 		w.mailed()
-		require.Len(w.t, only(w.run(false), check.SequenceGap), 1, "what was lost passed for a timer")
+		require.Len(w.t, only(w.run(check.Do{}), check.SequenceGap), 1, "what was lost passed for a timer")
 	})
 }
 
@@ -598,10 +612,10 @@ func TestATimerSetByARepairIsNoGapOnceItWent(t *testing.T) {
 		require.NoError(w.t, err)
 		brokertest.Lose(w.t, w.broker.JetStream(w.t), events.StreamInvitations, timer.Sequence)
 		w.handled()
-		require.True(w.t, w.run(true).Clean)
+		require.True(w.t, w.run(check.Do{Repair: true}).Clean)
 		i.revoked()
 		w.handled()
-		require.Empty(w.t, w.run(false).Disagreements)
+		require.Empty(w.t, w.run(check.Do{}).Disagreements)
 	})
 }
 
@@ -615,16 +629,16 @@ func TestABrokerThatFiresNoTimersIsTold(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(later.Close)
 	w.options.Ledger = later
-	overdue := only(w.run(false), check.TimerOverdue)
+	overdue := only(w.run(check.Do{}), check.TimerOverdue)
 	require.Len(t, overdue, 2, "expiry and reminder")
 	require.Equal(t, i.Invitation, overdue[0].Invitation)
 }
 
 func TestAConsumerThatIsNotThereIsTold(t *testing.T) {
 	w := newWorld(t, nil)
-	require.Eventually(t, func() bool { return len(only(w.run(false), check.ConsumerMissing)) == 7 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(only(w.run(check.Do{}), check.ConsumerMissing)) == 7 }, 20*time.Second, 10*time.Millisecond)
 	w.handled()
-	require.Empty(t, w.run(false).Disagreements)
+	require.Empty(t, w.run(check.Do{}).Disagreements)
 }
 
 // TestWhatIsStillToBeDoneIsNotMissing leaves every worker's work undone: they have not come to it.
@@ -634,7 +648,7 @@ func TestWhatIsStillToBeDoneIsNotMissing(t *testing.T) {
 	w.handled()
 	w.asked()
 	w.mailed().accepted()
-	r := w.run(false)
+	r := w.run(check.Do{})
 	require.Empty(t, r.Disagreements)
 	require.NotZero(t, r.Waiting["mailer"])
 	require.NotZero(t, r.Waiting["acceptance"])

@@ -77,3 +77,10 @@ const (
 	ReplicaBehind   Kind = "replica-behind"   // a copy has fallen behind
 	ReplicaDiffers  Kind = "replica-differs"  // two copies hold different messages
 )
+
+// restsOnSilence are the kinds whose repair rests on something not being in the ledger. Where the ledger has lost messages,
+// it may have been there.
+var restsOnSilence = map[Kind]bool{
+	ViewWrong: true, ViewUnknown: true, TokenForeign: true, ClaimUnknown: true, MailMissing: true,
+	ExpiryTimerMissing: true, ExpiryTimerWrong: true, ExpiryOverdue: true, ReminderTimerMissing: true,
+}

@@ -134,7 +134,7 @@ func (l *look) timing(r *invitation.Record, held uint64) mending {
 			return err
 		}
 		if held != 0 {
-			if err := l.note(ctx, held); err != nil {
+			if err := l.note(ctx, noteTimer+decimal(held)); err != nil {
 				return err
 			}
 		}
@@ -167,22 +167,13 @@ func (l *look) set(ctx context.Context, timer ledger.Message) error {
 	if err != nil {
 		return unlessDone(err)
 	}
-	return l.note(ctx, sequence)
-}
-
-func (l *look) note(ctx context.Context, sequence uint64) error {
-	bucket, err := l.Ledger.Bucket(ctx, ledger.BucketChecks)
-	if err != nil {
-		return err
-	}
-	_, err = bucket.Put(ctx, mendedTimer+decimal(sequence), []byte(l.now.UTC().Format(time.RFC3339)))
-	return err
+	return l.note(ctx, noteTimer+decimal(sequence))
 }
 
 // stopping takes a timer away that is still the one at that sequence.
 func (l *look) stopping(subject string, sequence uint64) mending {
 	return mending{act: func(ctx context.Context) error {
-		if err := l.note(ctx, sequence); err != nil {
+		if err := l.note(ctx, noteTimer+decimal(sequence)); err != nil {
 			return err
 		}
 		if err := l.Ledger.StopTimer(ctx, subject, sequence); err != nil {

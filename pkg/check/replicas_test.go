@@ -39,19 +39,19 @@ func TestACopyThatLostSomethingIsNamed(t *testing.T) {
 	for range 20 {
 		w.asked().revoked().opened(900_000)
 	}
-	require.Empty(t, only(w.run(false), check.ReplicaDiffers, check.ReplicaBehind, check.ReplicaOffline))
+	require.Empty(t, only(w.run(check.Do{}), check.ReplicaDiffers, check.ReplicaBehind, check.ReplicaOffline))
 
 	nodes[2].Damage(t, events.StreamInvitations)
 	var told []check.Disagreement
 	require.Eventually(t, func() bool { // until the copy is said to be current again
-		told = only(w.run(false), check.ReplicaDiffers)
+		told = only(w.run(check.Do{}), check.ReplicaDiffers)
 		return len(told) > 0
 	}, 60*time.Second, 100*time.Millisecond)
 	require.NotEmpty(t, told[0].Invitation)
 	require.Contains(t, told[0].Detail, "node-2")
 
 	nodes[2].Stop()
-	require.Eventually(t, func() bool { return len(only(w.run(false), check.ReplicaOffline)) > 0 }, 60*time.Second, 100*time.Millisecond)
+	require.Eventually(t, func() bool { return len(only(w.run(check.Do{}), check.ReplicaOffline)) > 0 }, 60*time.Second, 100*time.Millisecond)
 }
 
 // opened publishes an event so large that a few of them fill a block of the broker's files: what is missing at the end of

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/ledger"
@@ -86,11 +85,7 @@ func (l *look) lookAtStreams(ctx context.Context) error {
 			l.tellGap(stream, span{1, state.FirstSequence - 1})
 		}
 	}
-	known, err := l.mended(ctx)
-	if err != nil {
-		return err
-	}
-	for _, s := range l.read.gaps.unexplained(known) {
+	for _, s := range l.read.gaps.unexplained(l.notes.timers) {
 		l.tellGap(events.StreamInvitations, s)
 	}
 	return nil
@@ -114,6 +109,10 @@ func (l *look) lookForAhead(stream string, state ledger.State, names []string) {
 }
 
 func (l *look) tellGap(stream string, s span) {
+	if l.notes.accepted[gap{stream, s}] {
+		return
+	}
+	l.gaps = append(l.gaps, gap{stream, s})
 	said := fmt.Sprintf("sequence %d", s.from)
 	if s.to > s.from {
 		said = fmt.Sprintf("sequences %d to %d", s.from, s.to)
@@ -134,25 +133,5 @@ func runs(sequences []uint64) []span {
 	}
 	return all
 }
-
-// mended reads which timers a check has set or stopped: they leave the stream like all others, but nothing else tells of them.
-func (l *look) mended(ctx context.Context) (map[uint64]bool, error) {
-	bucket, err := l.Ledger.Bucket(ctx, ledger.BucketChecks)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := bucket.Keys(ctx)
-	known := map[uint64]bool{}
-	for _, k := range keys {
-		text, ok := strings.CutPrefix(k, mendedTimer)
-		if sequence, err := strconv.ParseUint(text, 10, 64); ok && err == nil {
-			known[sequence] = true
-		}
-	}
-	return known, err
-}
-
-// mendedTimer begins the keys that mended reads.
-const mendedTimer = "timer."
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -127,9 +127,9 @@ func (w *world) handled() {
 	}
 }
 
-func (w *world) run(repair bool) check.Report {
+func (w *world) run(do check.Do) check.Report {
 	w.t.Helper()
-	r, err := check.New(w.options).Run(w.t.Context(), repair)
+	r, err := check.New(w.options).Run(w.t.Context(), do)
 	require.NoError(w.t, err)
 	return r
 }

@@ -118,6 +118,11 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 			return nil
 		}
 	}
+	if t.number > 0 || t.cause.Again() {
+		if set, err := s.reminderSet(ctx, t); err != nil || set {
+			return err
+		}
+	}
 	cause := t.cause.Event // an operator's bare message would do, so nothing of its envelope is relied on
 	cause.Source, cause.Subject, cause.CorrelationID = source, t.record.ID, t.record.ID
 	timer, err := admission.ReminderTimer(cause, t.record.Organization, number, due)
@@ -125,6 +130,17 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 		return err
 	}
 	return s.publish(ctx, timer)
+}
+
+// reminderSet reports whether an earlier run of the task has set the next reminder's timer. Setting it again would take the
+// first one's place, and leave a hole in the ledger that nothing explains. A timer older than the task is the one that
+// fired, read from a copy of the ledger that does not know yet.
+func (s *Service) reminderSet(ctx context.Context, t task) (bool, error) {
+	timer, err := s.Ledger.Last(ctx, events.StreamInvitations, events.ReminderTimerSubject(t.record.Organization, t.record.ID))
+	if errors.Is(err, ledger.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && timer.Sequence > t.intent, err
 }
 
 // work sends the task's mail once. The claim in Redis comes first and the look at the ledger second: whoever revokes

@@ -19,14 +19,14 @@ import (
 var errDisagreements = errors.New("the stores disagree")
 
 func checkCommand(streams Streams) *cobra.Command {
-	var repair bool
+	var do check.Do
 	var settle time.Duration
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Compare ledger, memberships, Redis, timers, mails and replicas, and name what disagrees",
 		Long: "Reads everything that Usher keeps and names each disagreement by its invitation. With --repair it mends those that have\n" +
 			"exactly one right answer; the others are only told. It may run at any time: what is just under way is looked at again\n" +
-			"before it is told. The links in the mails are compared only where USHER_LINK_KEYS is set.\n\n" +
+			"before it is told. While messages are missing, or the broker's copies differ, what might rest on that is not mended. The links in the mails are compared only where USHER_LINK_KEYS is set.\n\n" +
 			"Exit codes: 0 nothing disagrees (any more), 1 something does, 2 wrong usage or settings, 4 not now.",
 		Args: exactly(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -38,7 +38,7 @@ func checkCommand(streams Streams) *cobra.Command {
 				if p.Settings.LinkKeys != "" {
 					o.Links = p.Links
 				}
-				report, err := check.New(o).Run(ctx, repair)
+				report, err := check.New(o).Run(ctx, do)
 				if err != nil {
 					return err
 				}
@@ -46,7 +46,8 @@ func checkCommand(streams Streams) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().BoolVar(&repair, "repair", false, "mend what has exactly one right answer")
+	c.Flags().BoolVar(&do.Repair, "repair", false, "mend what has exactly one right answer")
+	c.Flags().BoolVar(&do.AcceptGaps, "accept-gaps", false, "note that the messages missing now are known to be lost; they are not told again")
 	c.Flags().DurationVar(&settle, "settle", 5*time.Second, "how long something must disagree to be told, and a repair may take to show")
 	return c
 }
