@@ -1,7 +1,6 @@
 package redisdb_test
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -67,17 +66,20 @@ func TestAURLThatCannotBeReadIsRefusedWithoutShowingIt(t *testing.T) {
 	}
 }
 
+// Wherever in a URL the secret stands, no refusal shows it.
 func FuzzParseURL(f *testing.F) {
-	for _, url := range []string{
-		"redis://usher:p%40ss%2Fw%3Ard%2C@h1:1,h2", "redis+sentinel://one,two:2/mymaster/3", "redis://one:1?addr=two:2&master_name=m",
-		"unix://usher:s3cret@/run/redis.sock?db=4", "rediss+cluster://[::1]:6380,[::1%25eth0]/", "redis://@/?addr=", "redis://,:@,/,?,",
+	for _, url := range [][2]string{
+		{"redis://usher:", "p%40ss%2Fw%3Ard%2C@h1:1,h2"}, {"redis+sentinel://", "one,two:2/mymaster/3"}, {"redis://one:1?addr=two:2&", "master_name=m"},
+		{"unix://usher:s3cret@/run/", "redis.sock?db=4"}, {"rediss+cluster://[::1]:6380,[::1%25eth0]/", ""}, {"redis://", "@/?addr="}, {"", "redis://,:@,/,?,"},
+		{"redis://host?db=", ""}, {"redis://host:", ""}, {"redis+", "://host"}, {"redis://:%", "@host"},
 	} {
-		f.Add(url)
+		f.Add(url[0], url[1])
 	}
-	f.Fuzz(func(t *testing.T, url string) {
-		server, err := redisdb.ParseURL(url)
+	f.Fuzz(func(t *testing.T, before, after string) {
+		const secret = "hunter2"
+		server, err := redisdb.ParseURL(before + secret + after)
 		if err != nil {
-			require.False(t, len(url) > 12 && strings.Contains(err.Error(), url), "the refusal repeats the URL")
+			require.NotContains(t, err.Error(), secret)
 			return
 		}
 		require.NotEmpty(t, server.Addrs)
