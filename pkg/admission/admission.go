@@ -400,17 +400,9 @@ func (a *Admission) retake(ctx context.Context, d *draft) ([]ledger.Message, err
 		*requested = requested.Expecting(events.InvitationSubject(d.request.Organization, timer.Subject, events.FactRequested), 0)
 		return unit, nil
 	}
-	*requested = requested.Expecting(events.InvitationSubject(holder.Organization, holder.ID, events.FactResend), resentAt(holder))
+	*requested = requested.Expecting(events.InvitationSubject(holder.Organization, holder.ID, events.FactResend), holder.ResentSeq())
 	end, err := Expiry(holder, d.event)
 	return append([]ledger.Message{end}, unit...), err
-}
-
-// resentAt is the sequence of the last resend; 0 where there was none.
-func resentAt(r invitation.Record) uint64 {
-	if r.DeadlineSeq == r.Requested {
-		return 0
-	}
-	return r.DeadlineSeq
 }
 
 // Expiry makes the message that ends an invitation whose deadline has passed. It stops no timer: by then the timer has

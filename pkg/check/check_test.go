@@ -1,14 +1,17 @@
 package check_test
 
 import (
+	"context"
 	"sort"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/admission"
+	"github.com/usherhq/usher/pkg/brokertest"
+	"github.com/usherhq/usher/pkg/bus"
 	"github.com/usherhq/usher/pkg/check"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
@@ -117,7 +120,8 @@ var plants = map[string]planted{
 	"a message that is gone": {
 		plant: func(w *world) *invited {
 			i := w.mailed().accepted().joined()
-			w.lose(events.StreamInvitations, i.tell(events.FactNoticed, &events.InvitationNoticed{Invitation: i.Invitation, About: events.NoticeAccepted, Intent: 1, MessageID: "m"}))
+			lost := i.tell(events.FactNoticed, &events.InvitationNoticed{Invitation: i.Invitation, About: events.NoticeAccepted, Intent: 1, MessageID: "m"})
+			brokertest.Lose(w.t, w.broker.JetStream(w.t), events.StreamInvitations, lost)
 			w.asked().revoked() // the last message of a stream leaves no gap
 			return i
 		},
@@ -281,11 +285,9 @@ var plants = map[string]planted{
 	"an open invitation without timer": {
 		plant: func(w *world) *invited {
 			i := w.mailed()
-			s, err := w.js.Stream(w.t.Context(), events.StreamInvitations)
+			timer, err := w.Last(w.t.Context(), events.StreamInvitations, i.claim())
 			require.NoError(w.t, err)
-			m, err := s.GetLastMsgForSubject(w.t.Context(), i.claim())
-			require.NoError(w.t, err)
-			w.lose(events.StreamInvitations, m.Sequence)
+			brokertest.Lose(w.t, w.broker.JetStream(w.t), events.StreamInvitations, timer.Sequence)
 			return i
 		},
 		finds: []string{"expiry-timer-missing*"},
@@ -385,13 +387,12 @@ func (i *invited) timer(at time.Time) {
 
 func (w *world) dropToken(token redisdb.Token) {
 	w.t.Helper()
-	require.NoError(w.t, w.redis.Sweep(w.t.Context(), func(part redisdb.Sweep) error {
+	require.NoError(w.t, w.redis.Sweep(w.t.Context(), func(part redisdb.Sweep) {
 		for _, stored := range part.Tokens {
 			if stored.Hash == token.Hash {
-				return w.redis.DropToken(w.t.Context(), stored)
+				require.NoError(w.t, w.redis.DropToken(w.t.Context(), stored))
 			}
 		}
-		return nil
 	}))
 }
 
@@ -476,32 +477,165 @@ func TestEveryPlantedDisagreementIsFoundNamedAndMended(t *testing.T) {
 // work has workers that do what is handed to them again.
 func (w *world) work() {
 	w.t.Helper()
-	hear := func(subject string, do func(org, id string, m *nats.Msg)) {
-		_, err := w.nc.Subscribe(subject, func(m *nats.Msg) {
-			original := m.Subject
-			if header := m.Header.Get("Usher-Dead-Subject"); header != "" {
-				original = header
-			}
-			org, id, _, _ := events.SplitInvitation(original)
-			do(org, id, m)
-		})
-		require.NoError(w.t, err)
-	}
-	again := func(org, id string) *invited {
+	again := func(subject string) *invited {
+		org, id, _, _ := events.SplitInvitation(subject)
 		r, err := invitation.Load(w.t.Context(), w.Ledger, org, id)
 		require.NoError(w.t, err)
 		return &invited{w: w, InvitationRequested: r.Request, sequence: r.Requested, event: w.event(id, r.Request)}
 	}
-	hear(events.RedriveSubject("acceptance"), func(org, id string, _ *nats.Msg) { again(org, id).joined() })
-	hear(events.RedriveSubject("mailer"), func(org, id string, _ *nats.Msg) {
-		i := again(org, id)
+	w.hear("acceptance", func(original string) { again(original).joined() })
+	w.hear("mailer", func(original string) {
+		i := again(original)
 		i.index()
 		i.sent("p")
 		i.remind()
 	})
-	hear(events.InvitationSubject("*", "*", events.FactExpiryDue), func(org, id string, _ *nats.Msg) {
-		i := again(org, id)
-		w.fact(org, id, events.FactExpired, &events.InvitationExpired{Invitation: id, ExpiresAt: i.ExpiresAt})
+	require.NoError(w.t, w.Tail(w.t.Context(), events.StreamInvitations, []string{events.InvitationSubject("*", "*", events.FactExpiryDue)}, func(subject string) {
+		i := again(subject)
+		i.tell(events.FactExpired, &events.InvitationExpired{Invitation: i.Invitation, ExpiresAt: i.ExpiresAt})
+	}))
+}
+
+// hear has a worker hear what is handed to it again, by the subject that it was published on first.
+func (w *world) hear(worker string, do func(original string)) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		done <- w.Follow(ctx, ledger.Following{
+			Stream: events.StreamDeadLetters, Durable: "test-" + worker, Filters: []string{events.RedriveSubject(worker)},
+		}, func(_ context.Context, letters []ledger.Record) error {
+			for _, l := range letters {
+				do(l.Header[bus.DeadSubject][0])
+			}
+			return nil
+		})
+	}()
+	w.t.Cleanup(func() {
+		stop()
+		require.NoError(w.t, <-done)
 	})
-	require.NoError(w.t, w.nc.Flush())
+}
+
+// TestTimersThatWentAreNoGaps takes timers away in every way in which they go by themselves.
+func TestTimersThatWentAreNoGaps(t *testing.T) {
+	each(t, func(w *world) {
+		w.mailed().revoked()                                                                                  // stopped by an outcome
+		resent := w.mailed()                                                                                  // replaced by a resend
+		resent.resent(time.Hour + time.Minute)                                                                // and another
+		resent.resent(2 * time.Hour)                                                                          //
+		w.mailed(func(q *events.InvitationRequested) { q.ExpiresAt = w.Now().Add(-admission.Grace) }).fired() // fired
+		w.taken()                                                                                             // taken over from a publisher that died
+		reminded := w.asked()
+		m, err := admission.ReminderTimer(reminded.event, org, 1, w.Now())
+		require.NoError(w.t, err)
+		w.publish(events.StreamInvitations, m)
+		reminded.awaits(events.FactReminderDue)
+		w.mailed()
+		w.handled()
+		require.Empty(w.t, only(w.run(false), check.SequenceGap))
+
+		brokertest.Lose(w.t, w.broker.JetStream(w.t), events.StreamInvitations, reminded.tell(events.FactOpened, &events.InvitationOpened{Invitation: reminded.Invitation, Generation: 1}))
+		w.mailed()
+		require.Len(w.t, only(w.run(false), check.SequenceGap), 1, "what was lost passed for a timer")
+	})
+}
+
+// resent publishes a resend, with its timer, as the API does.
+func (i *invited) resent(ttl time.Duration) {
+	i.w.t.Helper()
+	held, err := i.w.Last(i.w.t.Context(), events.StreamInvitations, i.claim())
+	require.NoError(i.w.t, err)
+	e := i.w.event(i.Invitation, &events.InvitationResendRequested{Invitation: i.Invitation, Generation: 1, ExpiresAt: i.w.Now().Add(ttl)})
+	asked, err := ledger.Fact(events.InvitationSubject(org, i.Invitation, events.FactResend), e)
+	require.NoError(i.w.t, err)
+	timer, err := admission.ExpiryTimer(e, org, i.Person, i.w.Now().Add(ttl))
+	require.NoError(i.w.t, err)
+	i.w.publish(events.StreamInvitations, timer.Expecting(i.claim(), held.Sequence), asked.Succeeding(held.Sequence).Guarded())
+}
+
+// awaits waits until a timer has said something.
+func (i *invited) awaits(fact string) {
+	i.w.t.Helper()
+	require.Eventually(i.w.t, func() bool {
+		_, err := i.w.Last(i.w.t.Context(), events.StreamInvitations, events.InvitationSubject(org, i.Invitation, fact))
+		return err == nil
+	}, 20*time.Second, 10*time.Millisecond, "the broker fires no timers")
+}
+
+// fired waits until its deadline was announced, and ends it.
+func (i *invited) fired() {
+	i.w.t.Helper()
+	i.awaits(events.FactExpiryDue)
+	i.tell(events.FactExpired, &events.InvitationExpired{Invitation: i.Invitation, ExpiresAt: i.ExpiresAt})
+}
+
+// taken publishes a timer without its request, and then another invitation of that person, as admission does.
+func (w *world) taken() {
+	w.t.Helper()
+	w.people++
+	dead := w.event(events.NewInvitationID(), &events.InvitationDeclined{})
+	person := "taken-person"
+	timer, err := admission.ExpiryTimer(dead, org, person, w.Now().Add(time.Hour))
+	require.NoError(w.t, err)
+	held := w.publish(events.StreamInvitations, timer)
+	id := events.NewInvitationID()
+	e := w.event(id, &events.InvitationRequested{
+		Organization: org, Invitation: id, Email: "taken@example.org", Role: "member", Inviter: "owner@example.org", Person: person, ExpiresAt: w.Now().Add(time.Hour),
+	})
+	asked, err := ledger.Fact(events.InvitationSubject(org, id, events.FactRequested), e)
+	require.NoError(w.t, err)
+	timer, err = admission.ExpiryTimer(e, org, person, w.Now().Add(time.Hour))
+	require.NoError(w.t, err)
+	w.publish(events.StreamInvitations, timer.Expecting(events.ClaimSubject(org, person), held),
+		asked.Succeeding(held).Expecting(events.InvitationSubject(org, dead.Subject, events.FactRequested), 0))
+}
+
+// TestATimerSetByARepairIsNoGapOnceItWent is the one timer that no event tells of.
+func TestATimerSetByARepairIsNoGapOnceItWent(t *testing.T) {
+	each(t, func(w *world) {
+		i := w.mailed()
+		timer, err := w.Last(w.t.Context(), events.StreamInvitations, i.claim())
+		require.NoError(w.t, err)
+		brokertest.Lose(w.t, w.broker.JetStream(w.t), events.StreamInvitations, timer.Sequence)
+		w.handled()
+		require.True(w.t, w.run(true).Clean)
+		i.revoked()
+		w.handled()
+		require.Empty(w.t, w.run(false).Disagreements)
+	})
+}
+
+func TestABrokerThatFiresNoTimersIsTold(t *testing.T) {
+	w := newWorld(t, nil)
+	i := w.mailed()
+	w.handled()
+	later, err := ledger.Open(t.Context(), w.broker.Conn(t), ledger.Options{
+		Durable: ledger.Durability{Declared: true}, Clock: func() time.Time { return time.Now().Add(2 * time.Hour) },
+	})
+	require.NoError(t, err)
+	t.Cleanup(later.Close)
+	w.options.Ledger = later
+	overdue := only(w.run(false), check.TimerOverdue)
+	require.Len(t, overdue, 2, "expiry and reminder")
+	require.Equal(t, i.Invitation, overdue[0].Invitation)
+}
+
+func TestAConsumerThatIsNotThereIsTold(t *testing.T) {
+	w := newWorld(t, nil)
+	require.Eventually(t, func() bool { return len(only(w.run(false), check.ConsumerMissing)) == 7 }, 20*time.Second, 10*time.Millisecond)
+	w.handled()
+	require.Empty(t, w.run(false).Disagreements)
+}
+
+// TestWhatIsStillToBeDoneIsNotMissing leaves every worker's work undone: they have not come to it.
+func TestWhatIsStillToBeDoneIsNotMissing(t *testing.T) {
+	w := newWorld(t, nil)
+	w.mailed().revoked()
+	w.handled()
+	w.asked()
+	w.mailed().accepted()
+	r := w.run(false)
+	require.Empty(t, r.Disagreements)
+	require.NotZero(t, r.Waiting["mailer"])
+	require.NotZero(t, r.Waiting["acceptance"])
 }

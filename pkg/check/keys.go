@@ -23,7 +23,7 @@ func (l *look) lookAtKeys(ctx context.Context) error {
 	for a := range l.everyone() {
 		a.token = false
 	}
-	return l.Redis.Sweep(ctx, func(part redisdb.Sweep) error {
+	return l.Redis.Sweep(ctx, func(part redisdb.Sweep) {
 		for org, names := range part.Indexes {
 			if l.indexes[org] == nil {
 				l.indexes[org] = map[string]bool{}
@@ -40,7 +40,6 @@ func (l *look) lookAtKeys(ctx context.Context) error {
 		for _, c := range part.Claims {
 			l.lookAtClaim(c)
 		}
-		return nil
 	})
 }
 

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
@@ -37,8 +35,7 @@ const settle = 300 * time.Millisecond
 type world struct {
 	*ledger.Ledger
 	t         testing.TB
-	nc        *nats.Conn
-	js        jetstream.JetStream
+	broker    *brokertest.BrokerProcess
 	redis     *redisdb.DB
 	server    *redistest.Server // nil for the in-process one
 	views     *views.Views
@@ -58,11 +55,9 @@ func each(t *testing.T, test func(w *world)) {
 
 func newWorld(t testing.TB, server *redistest.Server) *world {
 	t.Helper()
-	w := &world{t: t, server: server, nc: brokertest.Process(t).Conn(t)}
+	w := &world{t: t, server: server, broker: brokertest.Process(t)}
 	var err error
-	w.js, err = jetstream.New(w.nc)
-	require.NoError(t, err)
-	w.Ledger, err = ledger.Open(t.Context(), w.nc, ledger.Options{Durable: ledger.Durability{Declared: true}})
+	w.Ledger, err = ledger.Open(t.Context(), w.broker.Conn(t), ledger.Options{Durable: ledger.Durability{Declared: true}})
 	require.NoError(t, err)
 	t.Cleanup(w.Close)
 	w.redis = w.openRedis()
@@ -121,9 +116,7 @@ func (w *world) handled() {
 	w.t.Helper()
 	for stream, names := range workers {
 		for _, name := range names {
-			_ = w.js.DeleteConsumer(w.t.Context(), stream, name) // the first time there is none
-			_, err := w.js.CreateConsumer(w.t.Context(), stream, jetstream.ConsumerConfig{Durable: name, DeliverPolicy: jetstream.DeliverNewPolicy, AckPolicy: jetstream.AckExplicitPolicy})
-			require.NoError(w.t, err)
+			brokertest.Handled(w.t, w.broker.JetStream(w.t), stream, name)
 		}
 	}
 	for stream, name := range map[string]string{events.StreamInvitations: "views", events.StreamMemberships: "views-memberships"} {
@@ -315,12 +308,4 @@ func (i *invited) claimed(intent uint64) {
 	defer i.w.early.Store(0)
 	_, err := i.w.redis.Claim(i.w.t.Context(), redisdb.Intent{Organization: i.Organization, Invitation: i.Invitation, Sequence: intent}, "worker", i.token())
 	require.NoError(i.w.t, err)
-}
-
-// lose deletes a stored message, as nobody ever should.
-func (w *world) lose(stream string, sequence uint64) {
-	w.t.Helper()
-	s, err := w.js.Stream(w.t.Context(), stream)
-	require.NoError(w.t, err)
-	require.NoError(w.t, s.DeleteMsg(w.t.Context(), sequence))
 }

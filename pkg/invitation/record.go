@@ -255,6 +255,14 @@ func (r *Record) StatusAt(now time.Time) Status {
 	return Pending
 }
 
+// ResentSeq is the ledger sequence of the last resend; 0 where there was none.
+func (r *Record) ResentSeq() uint64 {
+	if r.DeadlineSeq == r.Requested {
+		return 0
+	}
+	return r.DeadlineSeq
+}
+
 // MembershipState is what became of the acceptance.
 func (r *Record) MembershipState() Membership {
 	switch {

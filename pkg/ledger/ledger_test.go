@@ -480,3 +480,26 @@ func TestAWeakerConsumerIsNotFollowed(t *testing.T) {
 		require.ErrorContains(t, err, "ledger: consumer "+config.Durable+" exists with weaker settings ("+says+")")
 	}
 }
+
+// A stream takes a thousand consumers, and mailer and acceptance need theirs: what ended must not fill the places.
+func TestATailThatEndedLeavesNothingBehind(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	filters := []string{"invitations.acme.>"}
+	for range 20 {
+		ctx, stop := context.WithCancel(t.Context())
+		for range 60 {
+			require.NoError(t, l.Tail(ctx, events.StreamInvitations, filters, func(string) {}))
+		}
+		stop()
+		require.Eventually(t, func() bool {
+			stream, err := l.js.Stream(t.Context(), events.StreamInvitations)
+			return err == nil && stream.CachedInfo().State.Consumers == 0
+		}, 20*time.Second, 5*time.Millisecond)
+	}
+	told := make(chan string, 1)
+	require.NoError(t, l.Tail(t.Context(), events.StreamInvitations, filters, func(subject string) { told <- subject }))
+	id := events.NewInvitationID()
+	_, err := l.Publish(t.Context(), events.StreamInvitations, fact(t, events.InvitationSubject("acme", id, events.FactDeclined), id))
+	require.NoError(t, err)
+	require.Equal(t, events.InvitationSubject("acme", id, events.FactDeclined), <-told)
+}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -30,7 +31,7 @@ func (l *Ledger) heads(ctx context.Context, stream string, filters []string, fro
 	bounded, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	consumer, err := l.js.OrderedConsumer(bounded, stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: filters, DeliverPolicy: from, HeadersOnly: true,
+		FilterSubjects: filters, DeliverPolicy: from, HeadersOnly: true, InactiveThreshold: tailIdle,
 	})
 	if err != nil {
 		return unavailable(err)
@@ -39,6 +40,26 @@ func (l *Ledger) heads(ctx context.Context, stream string, filters []string, fro
 	if err != nil {
 		return unavailable(err)
 	}
-	context.AfterFunc(ctx, consuming.Stop)
+	context.AfterFunc(ctx, func() {
+		consuming.Stop()
+		l.deleteTail(stream, consumer)
+	})
 	return nil
+}
+
+// tailIdle is how long the broker keeps the consumer of a process that died.
+const tailIdle = 30 * time.Second
+
+// deleteTail gives the consumer's place free at once. A stream takes a thousand, and the services' own are among them: pages that
+// are opened and closed again and again would use them up.
+func (l *Ledger) deleteTail(stream string, consumer jetstream.Consumer) {
+	info := consumer.CachedInfo()
+	if info == nil { // being made anew; it goes by itself
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
+	if err := l.js.DeleteConsumer(ctx, stream, info.Name); err != nil {
+		l.log.Debug("a consumer that nobody needs stays for a while", "stream", stream, "error", err)
+	}
 }

@@ -360,3 +360,12 @@ func FuzzParseRing(f *testing.F) {
 		require.NoError(t, err)
 	})
 }
+
+func TestEveryTokenThatVerifyTakesIsMade(t *testing.T) {
+	both, before := ring(t, "2:"+key(2)+",1:"+key(1)), ring(t, "1:"+key(1))
+	every, err := both.Every(links.PurposeInvite, invitation, 3)
+	require.NoError(t, err)
+	require.Equal(t, []links.Token{derive(t, both, links.PurposeInvite, 3), derive(t, before, links.PurposeInvite, 3)}, every)
+	_, err = (&links.Ring{}).Every(links.PurposeInvite, invitation, 1)
+	require.ErrorIs(t, err, links.ErrNoKey)
+}

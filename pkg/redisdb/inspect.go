@@ -9,6 +9,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -42,8 +43,8 @@ type Sweep struct {
 }
 
 // Sweep goes over all keys, part by part. A key that is there from beginning to end is told at least once. It returns
-// problem.NotNow while Redis is down, and what visit returns.
-func (db *DB) Sweep(ctx context.Context, visit func(Sweep) error) error {
+// problem.NotNow while Redis is down.
+func (db *DB) Sweep(ctx context.Context, visit func(Sweep)) error {
 	if !db.Healthy() {
 		return unavailable(errDown)
 	}
@@ -51,17 +52,17 @@ func (db *DB) Sweep(ctx context.Context, visit func(Sweep) error) error {
 	if !ok {
 		return db.sweepServer(ctx, db.client, visit)
 	}
-	var failed error
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-		if failed == nil { // one after the other: visit is nobody's to be called twice at once
-			failed = db.sweepServer(ctx, node, visit)
-		}
-		return failed
-	})
-	return errors.Join(failed, err)
+	var one sync.Mutex // visit is nobody's to be called twice at once
+	return unavailable(cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		return db.sweepServer(ctx, node, func(part Sweep) {
+			one.Lock()
+			defer one.Unlock()
+			visit(part)
+		})
+	}))
 }
 
-func (db *DB) sweepServer(ctx context.Context, server redis.Cmdable, visit func(Sweep) error) error {
+func (db *DB) sweepServer(ctx context.Context, server redis.Cmdable, visit func(Sweep)) error {
 	cursor := uint64(0)
 	for {
 		keys, next, err := server.Scan(ctx, cursor, "usher:*", sweepPage).Result()
@@ -73,10 +74,10 @@ func (db *DB) sweepServer(ctx context.Context, server redis.Cmdable, visit func(
 		if err != nil {
 			return err
 		}
-		if err := visit(part); err != nil || next == 0 {
-			return err
+		visit(part)
+		if cursor = next; next == 0 {
+			return nil
 		}
-		cursor = next
 	}
 }
 

@@ -282,3 +282,100 @@ func TestAForeignCursorIsRefused(t *testing.T) {
 		require.True(t, problem.Is(err, problem.Invalid), "%q: %v", cursor, err)
 	}
 }
+
+// T107: one invitation for each of the 5,040 orders of seven events, so that the n-th events of all can be taken in at once.
+func TestT107InWhateverOrderEventsComeTheListsAreTheSame(t *testing.T) {
+	l := openLedger(t)
+	records, orders := map[string][]ledger.Record{}, map[string][]int{}
+	want := map[string]invitation.Record{}
+	permutations(7, func(order []int) {
+		n := len(want)
+		id := events.NewInvitationID()
+		orders[id] = slices.Clone(order)
+		records[id], want[id] = permuted(t, id, n)
+	})
+	require.Len(t, want, 5040)
+	each(t, func(t *testing.T, db *redisdb.DB, wipe func()) {
+		wipe()
+		v := open(t, db, l)
+		for n := range 7 {
+			var some []ledger.Record
+			for id, order := range orders {
+				some = append(some, records[id][order[n]])
+			}
+			require.NoError(t, v.Apply(t.Context(), some))
+		}
+		require.Equal(t, map[string]int{"revoked queued": 5040}, tally(t.Context(), t, v))
+		for cursor, seen := "", 0; ; {
+			page, err := v.List(t.Context(), org, views.Query{Limit: 200, Cursor: cursor})
+			require.NoError(t, err)
+			for _, r := range page.Records {
+				require.Equal(t, want[r.ID], r, "order %v", orders[r.ID])
+				seen++
+			}
+			if cursor = page.Next; cursor == "" {
+				require.Equal(t, 5040, seen)
+				return
+			}
+		}
+	})
+}
+
+// permuted are the seven events of the n-th invitation as they are stored, and the record they make in that order.
+func permuted(t *testing.T, id string, n int) (stored []ledger.Record, want invitation.Record) {
+	t.Helper()
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	first := uint64(7*n + 1)
+	want = invitation.Record{ID: id, Organization: org}
+	for i, f := range []struct {
+		fact string
+		data events.Data
+	}{
+		{events.FactRequested, &events.InvitationRequested{
+			Organization: org, Email: "a@example.org", Role: "member", Inviter: "owner@example.org", Invitation: id, Person: person(n), ExpiresAt: at.Add(time.Hour),
+		}},
+		{events.FactSent, &events.InvitationSent{Invitation: id, Generation: 1, Purpose: "invitation", Intent: first, MessageID: "m"}},
+		{events.FactResend, &events.InvitationResendRequested{Invitation: id, Generation: 2, ExpiresAt: at.Add(2 * time.Hour)}},
+		{events.FactRevoked, &events.InvitationRevoked{Invitation: id}},
+		{events.FactExpired, &events.InvitationExpired{Invitation: id, ExpiresAt: at.Add(time.Hour)}},
+		{events.FactAccepted, &events.InvitationAccepted{Invitation: id, Generation: 1, Person: person(n), Invitee: events.InviteeNew}},
+		{"", &events.MembershipProvisioned{Membership: events.Membership{
+			Organization: org, Person: person(n), Email: "a@example.org", Role: "member", Invitation: id, JoinedAt: at,
+		}}},
+	} {
+		subject := events.InvitationSubject(org, id, f.fact)
+		if f.fact == "" {
+			subject = events.MembershipSubject(org, person(n))
+		}
+		e := events.Event{ID: events.NewEventID(), Source: "/test", Type: f.data.EventType(), Subject: id, Time: at, CorrelationID: id, Data: f.data}
+		m, err := ledger.Fact(subject, e)
+		require.NoError(t, err)
+		one := ledger.Record{Subject: subject, Sequence: first + uint64(i), Time: at, Header: m.Header, Data: m.Data}
+		read, err := one.Event()
+		require.NoError(t, err)
+		want.Apply(read, one.Sequence, one.Time)
+		stored = append(stored, one)
+	}
+	return stored, want
+}
+
+// permutations calls visit with every order of n things.
+func permutations(n int, visit func(order []int)) {
+	order := make([]int, n)
+	for i := range order {
+		order[i] = i
+	}
+	var swap func(k int)
+	swap = func(k int) {
+		if k == n {
+			visit(order)
+			return
+		}
+		for i := k; i < n; i++ {
+			order[k], order[i] = order[i], order[k]
+			swap(k + 1)
+			order[k], order[i] = order[i], order[k]
+		}
+	}
+	swap(0)
+}

@@ -132,50 +132,27 @@ func (s *Service) mailAgain(ctx context.Context, id string, asked resendBody) (i
 	return record, err
 }
 
-// sendAgain asks for another mail of an open invitation and moves its deadline, in one write with its timer.
+// sendAgain asks for another mail of an open invitation and moves its deadline, in one write with its timer. The write holds
+// only on the invitation as it was read: still the holder of the claim on its address, and not resent by anybody else since.
 func (s *Service) sendAgain(ctx context.Context, record *invitation.Record, rotate, anyway bool) error {
 	if sup, ok := s.Suppressions.Get(record.Request.Person); ok && !anyway {
 		return problem.New(problem.Suppressed, "That address is not written to: %s since %s.", sup.Reason, sup.Since.Format(time.DateOnly))
 	}
-	claim := events.ClaimSubject(record.Organization, record.Request.Person)
+	holds := false
 	for range 4 {
-		held, err := s.Ledger.Last(ctx, events.StreamInvitations, claim)
-		if errors.Is(err, ledger.ErrNotFound) {
-			return hasEnded(invitation.Expired)
-		}
-		if err != nil {
+		var held uint64
+		var err error
+		if held, holds, err = s.claim(ctx, record); err != nil {
 			return err
 		}
-		asked := &events.InvitationResendRequested{
-			Invitation: record.ID, Generation: record.Generation, By: callerOf(ctx).by(), SendAnyway: anyway,
-			ExpiresAt: s.Ledger.Now().Add(record.Request.ExpiresAt.Sub(record.RequestedAt).Round(time.Second)),
-		}
-		if rotate {
-			if asked.Generation++; asked.Generation > links.MaxGeneration {
-				return problem.New(problem.Conflict, "The link was rotated as often as it can be; revoke the invitation and make a new one.")
+		if holds {
+			e, err := s.resendOf(ctx, record, rotate, anyway)
+			if err == nil {
+				err = s.storeResend(ctx, record, e, held)
 			}
-		}
-		if asked.ExpiresAt.Before(record.Deadline) {
-			asked.ExpiresAt = record.Deadline // a resend never takes time away
-		}
-		e := events.Event{
-			ID: events.NewEventID(), Source: source, Type: asked.EventType(), Subject: record.ID, Time: s.Ledger.Now(),
-			CorrelationID: record.ID, CausationID: record.ID, Data: asked,
-		}
-		telemetry.Inject(ctx, &e)
-		unit, err := resendUnit(e, record, asked.ExpiresAt, held.Sequence)
-		if err != nil {
-			return err
-		}
-		failpoint.Here(failpoint.ResendJudged)
-		sequence, err := s.Ledger.Publish(ctx, events.StreamInvitations, unit...)
-		if err == nil {
-			failpoint.Here(failpoint.ResendPublished)
-			record.Apply(e, sequence, e.Time)
-			return nil
-		}
-		if !errors.Is(err, ledger.ErrConflict) {
-			return err
+			if !errors.Is(err, ledger.ErrConflict) {
+				return err
+			}
 		}
 		if *record, err = invitation.Load(ctx, s.Ledger, record.Organization, record.ID); err != nil {
 			return err
@@ -184,19 +161,71 @@ func (s *Service) sendAgain(ctx context.Context, record *invitation.Record, rota
 			return hasEnded(status)
 		}
 	}
+	if !holds { // its timer has fired: by the broker's clock the deadline has passed
+		return hasEnded(invitation.Expired)
+	}
 	return problem.Again("The invitation is being changed by others; try again.")
 }
 
-func resendUnit(e events.Event, record *invitation.Record, deadline time.Time, held uint64) ([]ledger.Message, error) {
-	asked, err := ledger.Fact(events.InvitationSubject(record.Organization, record.ID, events.FactResend), e)
-	if err != nil {
-		return nil, err
+// claim looks at the claim on an invitation's address: its sequence, and whether this invitation holds it.
+func (s *Service) claim(ctx context.Context, record *invitation.Record) (sequence uint64, holds bool, err error) {
+	held, err := s.Ledger.Last(ctx, events.StreamInvitations, events.ClaimSubject(record.Organization, record.Request.Person))
+	if errors.Is(err, ledger.ErrNotFound) {
+		return 0, false, nil
 	}
+	if err != nil {
+		return 0, false, err
+	}
+	timer, err := held.Event()
+	if err != nil {
+		return 0, false, problem.Unavailable("The claim on that address", err)
+	}
+	return held.Sequence, timer.Subject == record.ID, nil
+}
+
+// resendOf is the event that asks for another mail.
+func (s *Service) resendOf(ctx context.Context, record *invitation.Record, rotate, anyway bool) (events.Event, error) {
+	asked := &events.InvitationResendRequested{
+		Invitation: record.ID, Generation: record.Generation, By: callerOf(ctx).by(), SendAnyway: anyway,
+		ExpiresAt: s.Ledger.Now().Add(record.Request.ExpiresAt.Sub(record.RequestedAt).Round(time.Second)),
+	}
+	if rotate {
+		if asked.Generation++; asked.Generation > links.MaxGeneration {
+			return events.Event{}, problem.New(problem.Conflict, "The link was rotated as often as it can be; revoke the invitation and make a new one.")
+		}
+	}
+	if asked.ExpiresAt.Before(record.Deadline) {
+		asked.ExpiresAt = record.Deadline // a resend never takes time away
+	}
+	e := events.Event{
+		ID: events.NewEventID(), Source: source, Type: asked.EventType(), Subject: record.ID, Time: s.Ledger.Now(),
+		CorrelationID: record.ID, CausationID: record.ID, Data: asked,
+	}
+	telemetry.Inject(ctx, &e)
+	return e, nil
+}
+
+// storeResend writes a resend together with the timer of its deadline, which takes the claim at sequence held. It returns
+// ledger.ErrConflict, with nothing written, where the claim is another by now or somebody else was quicker to resend.
+func (s *Service) storeResend(ctx context.Context, record *invitation.Record, e events.Event, held uint64) error {
+	subject := events.InvitationSubject(record.Organization, record.ID, events.FactResend)
+	asked, err := ledger.Fact(subject, e)
+	if err != nil {
+		return err
+	}
+	deadline := e.Data.(*events.InvitationResendRequested).ExpiresAt
 	timer, err := admission.ExpiryTimer(e, record.Organization, record.Request.Person, deadline)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return []ledger.Message{timer.Expecting(events.ClaimSubject(record.Organization, record.Request.Person), held), asked.Succeeding(held).Guarded()}, nil
+	timer = timer.Expecting(events.ClaimSubject(record.Organization, record.Request.Person), held)
+	failpoint.Here(failpoint.ResendJudged)
+	sequence, err := s.Ledger.Publish(ctx, events.StreamInvitations, timer, asked.Expecting(subject, record.ResentSeq()).Succeeding(held))
+	if err == nil {
+		failpoint.Here(failpoint.ResendPublished)
+		record.Apply(e, sequence, e.Time)
+	}
+	return err
 }
 
 // replacement says what of a new invitation differs from the one it replaces.

@@ -38,7 +38,9 @@ func TestANormalBuildHasNothingOfFailpoints(t *testing.T) {
 	path := built(t, "")
 	symbols, err := exec.CommandContext(t.Context(), "go", "tool", "nm", path).Output()
 	require.NoError(t, err)
-	require.NotContains(t, string(symbols), "usher/pkg/failpoint", "a call of Here was not inlined: closures of inlinable functions are no place for a point")
+	for line := range strings.Lines(string(symbols)) {
+		require.NotContains(t, line, "usher/pkg/failpoint", "a call of Here was not inlined: a closure within an inlinable function is no place for a point")
+	}
 	binary, err := os.ReadFile(path)
 	require.NoError(t, err)
 	for _, p := range failpoint.Points {

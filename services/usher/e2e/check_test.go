@@ -3,10 +3,13 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/usherhq/usher/services/usher/e2e/harness"
@@ -28,6 +31,17 @@ func check(t *testing.T, s *harness.System, words ...string) (checked, int) {
 	var c checked
 	require.NoError(t, json.Unmarshal([]byte(o.Out), &c), "%s%s", o.Out, o.Err)
 	return c, o.Code
+}
+
+// kinds are what a check told of one invitation, or of none where that is empty.
+func (c checked) kinds(invitation string) (kinds []string) {
+	for _, d := range c.Disagreements {
+		if d.Invitation == invitation {
+			kinds = append(kinds, d.Kind)
+		}
+	}
+	slices.Sort(kinds)
+	return kinds
 }
 
 // requireClean requires that nothing disagrees.
@@ -106,4 +120,80 @@ func busily(d *harness.Deployment, o *harness.Organization) {
 		rows[i] = map[string]any{"organization": o.ID, "email": harness.Address("bulk"), "role": "viewer"}
 	}
 	post("/v1/invitations", map[string]any{"invitations": rows})
+}
+
+// TestACheckFindsAndRepairsWhatWasSpoilt takes away what operators, disks and bugs take away, one thing for each invitation,
+// and has the workers that run make good what is theirs.
+func TestACheckFindsAndRepairsWhatWasSpoilt(t *testing.T) {
+	t.Parallel()
+	d := harness.Deploy(t)
+	o := d.Organization(t)
+	bus := d.Bus(t)
+	spoilt := map[string]string{} // invitation to the kind that it is told by
+
+	untimed, _ := o.Invited(t, "member")
+	member := o.Join(t, "member")
+	unlisted, _ := o.Invited(t, "member")
+	unknown, mail := o.Invited(t, "member")
+	o.Accept(t, unknown, mail)
+	foreign, _ := o.Invited(t, "member")
+	for _, consumer := range []string{"mailer", "mailer-notices", "acceptance", "views"} {
+		bus.Idle(t, "INVITATIONS", consumer)
+	}
+	requireClean(t, &d.System)
+
+	js, err := jetstream.New(bus.Conn)
+	require.NoError(t, err)
+	lose := func(stream, filter string) uint64 {
+		stored := bus.Stored(t, stream, filter)
+		require.NotEmpty(t, stored)
+		s, err := js.Stream(t.Context(), stream)
+		require.NoError(t, err)
+		require.NoError(t, s.DeleteMsg(t.Context(), stored[0].Sequence))
+		return stored[0].Sequence
+	}
+	for _, timer := range bus.Stored(t, "INVITATIONS", "invitations."+o.ID+".*.timer.expiry") {
+		if timer.Header.Get("ce-subject") == untimed.ID {
+			lose("INVITATIONS", timer.Subject)
+		}
+	}
+	spoilt[untimed.ID] = "expiry-timer-missing"
+	membership := lose("MEMBERSHIPS", "memberships."+o.ID+"."+member.Person)
+	spoilt[member.Invitation] = "membership-missing"
+	d.Redis.Do(t, "HDEL", "usher:{"+o.ID+"}:invitations", unlisted.ID)
+	spoilt[unlisted.ID] = "view-missing"
+	d.Redis.Do(t, "SET", "usher:claim:{"+o.ID+"}:"+unknown.ID, "garbage")
+	spoilt[unknown.ID] = "claim-unknown"
+	d.Redis.Do(t, "SET", "usher:token:"+strconv.FormatInt(1<<40, 10), o.ID)
+	spoilt[foreign.ID] = ""
+
+	first, code := check(t, &d.System)
+	require.Equal(t, 1, code)
+	require.False(t, first.Clean)
+	for invitation, kind := range spoilt {
+		if kind != "" {
+			require.Contains(t, first.kinds(invitation), kind)
+		}
+	}
+	require.Empty(t, first.kinds(foreign.ID))
+	require.Equal(t, []string{"sequence-gap", "token-foreign"}, first.kinds(""))
+
+	// A membership that went within the broker's duplicate window (20 s) can be published again only after that.
+	repaired, code := check(t, &d.System, "--repair", "--settle", "7s")
+	require.Equal(t, 1, code, "a message that is gone has no one right answer")
+	for _, is := range repaired.Disagreements {
+		require.Equal(t, is.Repairable, is.Repaired, "%s of %s: %s", is.Kind, is.Invitation, is.Detail)
+	}
+	second, _ := check(t, &d.System)
+	require.Len(t, second.Disagreements, 1)
+	require.Equal(t, "sequence-gap", second.Disagreements[0].Kind)
+	require.Contains(t, second.Disagreements[0].Detail, "MEMBERSHIPS: sequence "+strconv.FormatUint(membership, 10))
+
+	back, there := o.Member(t, member.Email)
+	require.True(t, there, "the acceptance worker made no member of it")
+	require.Equal(t, member.Role, back.Role)
+	require.Len(t, harness.All[harness.Invitation](t, d.API(), o.Path("/invitations?limit=200")), 5)
+
+	d.Redis.Kill9()
+	require.Equal(t, 4, d.Command(t, "check", "--json").Code, "what is down is not now")
 }

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +22,9 @@ import (
 	"github.com/usherhq/usher/services/usher/faults/campaign"
 	"github.com/usherhq/usher/services/usher/faults/cluster"
 	"github.com/usherhq/usher/services/usher/faults/disks"
+	"github.com/usherhq/usher/services/usher/faults/histories"
+	"github.com/usherhq/usher/services/usher/faults/races"
+	"github.com/usherhq/usher/services/usher/faults/replays"
 	"github.com/usherhq/usher/services/usher/faults/trial"
 )
 
@@ -35,7 +39,7 @@ func main() {
 
 // parts are all parts of the campaign, in the order of the evidence page.
 func parts() []campaign.Part {
-	return append(trial.Parts(), disks.Parts()...)
+	return slices.Concat(trial.Parts(), disks.Parts(), histories.Parts(), races.Parts(), replays.Parts())
 }
 
 // recordDir is where the campaign's record is kept, below this folder.
