@@ -16,6 +16,7 @@ require (
 	github.com/usherhq/usher/services/acceptance v0.0.0-00010101000000-000000000000
 	github.com/usherhq/usher/services/api v0.0.0-00010101000000-000000000000
 	github.com/usherhq/usher/services/mailer v0.0.0
+	golang.org/x/sys v0.49.0
 	pgregory.net/rapid v1.3.0
 )
 
@@ -85,7 +86,6 @@ require (
 	golang.org/x/mod v0.42.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/oauth2 v0.37.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect

@@ -1,14 +1,10 @@
 package powerdisk
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"math/rand/v2"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -40,18 +36,6 @@ func Mount(point string, names Names) (*Disk, error) {
 		return nil, err
 	}
 	return d, nil
-}
-
-// Available tells what a machine lacks to mount a disk, or nil.
-func Available() error {
-	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return errors.New("powerdisk: there is no /dev/fuse: load the kernel's fuse module (modprobe fuse), and give it to a container (--device /dev/fuse)")
-	case err != nil:
-		return fmt.Errorf("powerdisk: %w: mounting needs root, and in a container --device /dev/fuse", err)
-	}
-	return f.Close()
 }
 
 // Path is where the disk is mounted.
@@ -92,7 +76,7 @@ func (d *Disk) Close() error { return d.unmount() }
 
 // unmount takes the mount away at once, even from under processes that still have handles: those get EIO from the volume.
 func (d *Disk) unmount() error {
-	if err := syscall.Unmount(d.point, detach); err != nil {
+	if err := detach(d.point); err != nil {
 		return fmt.Errorf("powerdisk: unmounting %s: %w", d.point, err)
 	}
 	return nil

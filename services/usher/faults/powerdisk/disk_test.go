@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -288,6 +289,15 @@ func TestTheSameSeedLeavesTheSame(t *testing.T) {
 		all[first] = true
 	}
 	require.Greater(t, len(all), 2, "chance has no part in it")
+}
+
+// TestNoOtherProcessServesTheDisk: a process that was started while a disk was mounted must not keep the mount alive, or what
+// waits for it would wait for ever when its server is killed.
+func TestNoOtherProcessServesTheDisk(t *testing.T) {
+	mount(t, powerdisk.Journalled)
+	open, err := exec.Command("ls", "-l", "/proc/self/fd").Output()
+	require.NoError(t, err)
+	require.NotContains(t, string(open), "/dev/fuse")
 }
 
 func TestMountingWhereNothingCanBeMountedSaysSo(t *testing.T) {

@@ -2,7 +2,6 @@ package powerdisk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -14,19 +13,16 @@ import (
 // mount serves the volume at the disk's place. The kernel may keep what it has read for as long as the mount is there: nobody
 // else changes it, and after a cut there is a new mount.
 func (d *Disk) mount() error {
-	if err := Available(); err != nil {
-		return err
+	handle, err := attach(d.point)
+	if err == nil {
+		keep := time.Hour
+		_, err = fs.Mount(fmt.Sprintf("/dev/fd/%d", handle), &node{disk: d, volume: d.volume, inode: d.volume.root}, &fs.Options{
+			EntryTimeout: &keep, AttrTimeout: &keep, RootStableAttr: &fs.StableAttr{Ino: d.volume.root.number},
+			MountOptions: fuse.MountOptions{DisableXAttrs: true, MaxWrite: 1 << 20},
+		})
 	}
-	keep := time.Hour
-	_, err := fs.Mount(d.point, &node{disk: d, volume: d.volume, inode: d.volume.root}, &fs.Options{
-		EntryTimeout: &keep, AttrTimeout: &keep, RootStableAttr: &fs.StableAttr{Ino: d.volume.root.number},
-		MountOptions: fuse.MountOptions{
-			DirectMountStrict: true, FsName: "powerdisk", Name: "powerdisk", DisableXAttrs: true, MaxWrite: 1 << 20,
-			AllowOther: true, Options: []string{"default_permissions"},
-		},
-	})
-	if errors.Is(err, syscall.EPERM) {
-		return fmt.Errorf("powerdisk: mounting %s: %w: it needs root, and in a container --cap-add SYS_ADMIN (and no AppArmor profile that forbids it)", d.point, err)
+	if err == nil {
+		err = calm(d.point)
 	}
 	if err != nil {
 		return fmt.Errorf("powerdisk: mounting %s: %w", d.point, err)
