@@ -360,9 +360,9 @@ func (r *reading) takeMembership(stored ledger.Record) {
 
 // takeLetter takes in a message of DEADLETTERS.
 func (r *reading) takeLetter(stored ledger.Record) {
-	worker := strings.TrimPrefix(stored.Subject, events.RootDeadLetters+".")
+	worker, _, _, ok := events.SplitDeadLetter(stored.Subject)
 	sequence, err := strconv.ParseUint(first(stored.Header[bus.DeadSequence]), 10, 64)
-	if strings.Contains(worker, ".") || err != nil || first(stored.Header[bus.DeadStream]) != events.StreamInvitations {
+	if !ok || err != nil || first(stored.Header[bus.DeadStream]) != events.StreamInvitations {
 		return
 	}
 	r.letters[sequence] = letter{sequence: stored.Sequence, worker: worker, reason: first(stored.Header[bus.DeadReason])}
