@@ -49,6 +49,7 @@ type Trial struct {
 	org, ownerAddress string
 	began             time.Time
 	healed            time.Time // when nothing was broken any more
+	redisLost         bool      // Redis may have lost something that it had
 }
 
 // Run makes the experiment. An error means that it could not be made: what went wrong in the system is in the outcome.
@@ -133,6 +134,9 @@ func (t *Trial) live(ctx context.Context, people *traffic, desk *office, outcome
 	}
 	t.say("seed %d, %d brokers: %s", t.options.Seed, len(t.cluster.Brokers), breaking.plan())
 	outcome.Count("faults", int64(len(breaking.acts)))
+	for _, a := range breaking.acts {
+		t.redisLost = t.redisLost || strings.Contains(a.what, "redis")
+	}
 
 	lives, end := context.WithCancel(ctx)
 	defer end()

@@ -1,7 +1,9 @@
 package trial
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -57,7 +59,55 @@ func (t *Trial) judge(ctx context.Context, stories []*story, desk *office, o *ca
 	}
 	o.Count("memberships", int64(len(s.memberships)))
 	t.judgeLogs(o)
+	if err := t.judgeStores(ctx, o); err != nil {
+		return err
+	}
 	return t.judgeSecrets(o)
+}
+
+// judgeStores: everything that Usher keeps says the same. Where Redis lost what it had, one command brings it back.
+func (t *Trial) judgeStores(ctx context.Context, o *campaign.Outcome) error {
+	first, err := t.check(ctx, "--repair")
+	if err != nil {
+		return err
+	}
+	for _, d := range first.Disagreements {
+		if !d.Repaired || !t.redisLost {
+			o.Violate("the stores disagree: %s %s %s", d.Kind, d.Invitation, d.Detail)
+		}
+	}
+	if len(first.Disagreements) == 0 {
+		return nil
+	}
+	o.Count("disagreements after Redis lost something, mended by usher check", int64(len(first.Disagreements)))
+	second, err := t.check(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range second.Disagreements {
+		o.Violate("the stores disagree after they were mended: %s %s %s", d.Kind, d.Invitation, d.Detail)
+	}
+	return nil
+}
+
+// report is what "usher check" tells.
+type report struct {
+	Disagreements []struct {
+		Kind, Invitation, Detail string
+		Repaired                 bool
+	}
+}
+
+func (t *Trial) check(ctx context.Context, words ...string) (r report, err error) {
+	out, code, err := t.cluster.Command(ctx, append([]string{"check", "--json"}, words...)...)
+	if err != nil {
+		return r, err
+	}
+	line, _, _ := bytes.Cut(out, []byte("\n"))
+	if err := json.Unmarshal(line, &r); err != nil {
+		return r, fmt.Errorf("usher check ended with %d: %s", code, out)
+	}
+	return r, nil
 }
 
 // read reads all streams to their ends.
@@ -92,6 +142,9 @@ func (t *Trial) scan(ctx context.Context, name string, take func(jetstream.Msg))
 
 func (s *stored) take(m jetstream.Msg) {
 	if strings.HasPrefix(m.Subject(), events.RootDeadLetters) {
+		if _, _, _, ok := events.SplitDeadLetter(m.Subject()); !ok {
+			return // what was done about one
+		}
 		s.dead = append(s.dead, m.Subject()+" "+m.Headers().Get("Usher-Dead-Reason")+" "+m.Headers().Get("Usher-Dead-Subject"))
 		return
 	}
