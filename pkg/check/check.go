@@ -13,6 +13,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/usherhq/usher/events"
@@ -158,6 +159,7 @@ func (c *Checker) confirmed(ctx context.Context) (*look, error) {
 			break
 		}
 	}
+	before.keepBack()
 	return before, nil
 }
 
@@ -199,7 +201,6 @@ type look struct {
 	checked   map[string]int
 	unchecked []string
 	found     map[key]finding
-	kept      int // repairs that are kept back
 }
 
 func (c *Checker) look(ctx context.Context) (*look, error) {
@@ -221,29 +222,26 @@ func (c *Checker) look(ctx context.Context) (*look, error) {
 			return nil, fmt.Errorf("check: %s: %w", step.what, err)
 		}
 	}
-	l.keepBack()
 	return l, nil
 }
 
 // keepBack takes the repairs out that would rest on what the ledger does not say while it is known to have lost something, and
 // all of them while its copies say different things.
 func (l *look) keepBack() {
-	lost, differ := false, false
-	for _, g := range l.gaps {
-		lost = lost || g.stream == events.StreamInvitations
-	}
+	lost, differ, kept := false, false, 0
 	for k := range l.found {
+		lost = lost || k.kind == SequenceGap && strings.HasPrefix(k.what, events.StreamInvitations)
 		differ = differ || k.kind == ReplicaDiffers || k.kind == ReplicaBehind
 	}
 	for k, f := range l.found {
 		if f.Repairable && (differ || lost && restsOnSilence[k.kind]) {
 			f.mend, f.Repairable = mending{}, false
 			l.found[k] = f
-			l.kept++
+			kept++
 		}
 	}
-	if l.kept > 0 {
-		l.unchecked = append(l.unchecked, "repairs: "+strconv.Itoa(l.kept)+" are kept back, because the ledger has lost something or its copies differ")
+	if kept > 0 {
+		l.unchecked = append(l.unchecked, "repairs: "+strconv.Itoa(kept)+" are kept back, because the ledger has lost something or its copies differ")
 	}
 }
 

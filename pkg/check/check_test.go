@@ -604,6 +604,20 @@ func (w *world) taken() {
 		asked.Succeeding(held).Expecting(events.InvitationSubject(org, dead.Subject, events.FactRequested), 0))
 }
 
+// TestTwoOpenInvitationsOfOneAddressAreForTheOperator: which of them is right, nobody can tell.
+func TestTwoOpenInvitationsOfOneAddressAreForTheOperator(t *testing.T) {
+	w := newWorld(t, nil)
+	first := w.mailed()
+	timer, err := w.Last(t.Context(), events.StreamInvitations, first.claim())
+	require.NoError(t, err)
+	brokertest.Lose(t, w.broker.JetStream(t), events.StreamInvitations, timer.Sequence)
+	second := w.mailed(func(q *events.InvitationRequested) { q.Person = first.Person })
+	w.handled()
+	r := w.run(check.Do{Repair: true})
+	require.Equal(t, []found{{check.ExpiryTimerMissing, first.Invitation, false}}, told(r))
+	require.Contains(t, r.Disagreements[0].Detail, second.Invitation)
+}
+
 // TestATimerSetByARepairIsNoGapOnceItWent is the one timer that no event tells of.
 func TestATimerSetByARepairIsNoGapOnceItWent(t *testing.T) {
 	each(t, func(w *world) {

@@ -157,6 +157,9 @@ func (l *look) lookAtExpiry(a *account, r *invitation.Record) {
 				"its deadline of %s has passed, and it was not ended; that is to be announced again", said(r.Deadline))
 		}
 	case l.now.After(r.Deadline): // within the grace; the timer is about to fire
+	case set && !own && t.about.open(l.now):
+		l.tell(a, ExpiryTimerMissing, mending{}, "", "it is open until %s, and so is %s for the same address, whose timer it is; one of the two is to be taken back",
+			said(r.Deadline), t.about.invitation())
 	case !own:
 		l.tell(a, ExpiryTimerMissing, l.timing(r, t.sequence), "", "it is open until %s, and its expiry timer is not there; it is to be set again", said(r.Deadline))
 	case !t.at.Equal(due):

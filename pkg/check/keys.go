@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"crypto/sha256"
 	"time"
 
 	"github.com/usherhq/usher/pkg/invitation"
@@ -69,7 +68,7 @@ func (l *look) derives(t redisdb.StoredToken, generation int) bool {
 		return false
 	}
 	for _, token := range tokens {
-		if token.Hash() == [sha256.Size]byte(t.Hash) {
+		if token.Hash() == t.Hash {
 			return true
 		}
 	}
@@ -144,7 +143,7 @@ func (a *account) wasMailed(intent uint64) bool {
 
 func (a *account) open(now time.Time) bool {
 	r := a.fold()
-	return r.StatusAt(now) == invitation.Pending
+	return r.Request != nil && r.StatusAt(now) == invitation.Pending
 }
 
 func said(at time.Time) string { return at.UTC().Format(time.RFC3339) }

@@ -65,7 +65,7 @@ func TestABusySystemIsClean(t *testing.T) {
 	for range 3 {
 		busy.Go(func() {
 			for !stop.Load() {
-				busily(d, o)
+				busily(o)
 				done.Add(1)
 			}
 		})
@@ -101,7 +101,7 @@ func acceptSome(t *testing.T, d *harness.Deployment, o *harness.Organization) {
 }
 
 // busily does one of everything. What is refused, because the system is that busy, is no matter here.
-func busily(d *harness.Deployment, o *harness.Organization) {
+func busily(o *harness.Organization) {
 	post := func(path string, body any) harness.Answer {
 		a, _ := o.API().Try(http.MethodPost, path, body)
 		return a
