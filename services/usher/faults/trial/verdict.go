@@ -191,7 +191,7 @@ func (t *Trial) judgeStory(ctx context.Context, one *story, s *stored, o *campai
 	}
 	t.judgeAnswers(one, s, o, violate)
 	t.judgeMembership(one, s, violate)
-	t.judgeMails(ctx, one, s, o, violate)
+	t.judgeMails(ctx, one, o, violate)
 }
 
 type violate func(format string, args ...any)
@@ -256,7 +256,7 @@ func (t *Trial) judgeMembership(one *story, s *stored, violate violate) {
 }
 
 // judgeMails: at most two mails for each intent, none after a revoke was answered, and every link works.
-func (t *Trial) judgeMails(ctx context.Context, one *story, s *stored, o *campaign.Outcome, violate violate) {
+func (t *Trial) judgeMails(ctx context.Context, one *story, o *campaign.Outcome, violate violate) {
 	sent := t.mails.to(one.email)
 	o.Count("mails", int64(len(sent)))
 	intents := map[string]int{}
