@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,8 +25,8 @@ import (
 // many is how large a ledger is checked: each invitation was mailed, and every third accepted.
 const many = 100_000
 
-// BenchmarkAHundredThousandInvitations checks them all, on servers in processes of their own. live-MB is what a check keeps
-// in memory.
+// BenchmarkAHundredThousandInvitations checks them all, on servers in processes of their own. live-MB is what the process
+// keeps in memory after it, cpu-s what of the time it worked itself.
 func BenchmarkAHundredThousandInvitations(b *testing.B) {
 	w := newWorld(b, redistest.Run(b))
 	for n := range many / organization {
@@ -39,15 +40,23 @@ func BenchmarkAHundredThousandInvitations(b *testing.B) {
 	w.handled()
 	for b.Loop() {
 		c := check.New(w.options)
-		began := time.Now()
+		began, worked := time.Now(), processor(b)
 		r, err := c.Run(b.Context(), check.Do{})
 		require.NoError(b, err)
 		require.Empty(b, r.Disagreements)
 		require.Equal(b, many, r.Checked["invitations"])
 		b.ReportMetric(time.Since(began).Seconds(), "s/check")
+		b.ReportMetric((processor(b) - worked).Seconds(), "cpu-s/check")
 		b.ReportMetric(float64(live()), "live-MB")
 		runtime.KeepAlive(c)
 	}
+}
+
+// processor is the time that this process has worked: on a machine that others use, the better measure.
+func processor(b *testing.B) time.Duration {
+	var used syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 func live() uint64 {
