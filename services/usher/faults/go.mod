@@ -15,6 +15,7 @@ require (
 	github.com/usherhq/usher/services/acceptance v0.0.0-00010101000000-000000000000
 	github.com/usherhq/usher/services/api v0.0.0-00010101000000-000000000000
 	github.com/usherhq/usher/services/mailer v0.0.0
+	pgregory.net/rapid v1.3.0
 )
 
 require (
