@@ -639,6 +639,7 @@ func TestABrokerThatFiresNoTimersIsTold(t *testing.T) {
 	w.handled()
 	later, err := ledger.Open(t.Context(), w.broker.Conn(t), ledger.Options{
 		Durable: ledger.Durability{Declared: true}, Clock: func() time.Time { return time.Now().Add(2 * time.Hour) },
+		ClockIsMoved: true,
 	})
 	require.NoError(t, err)
 	t.Cleanup(later.Close)

@@ -53,9 +53,9 @@ const (
 
 // What an invitee does.
 const (
-	PagesEntered     Name = "pages.entered"
-	PagesShown       Name = "pages.shown"
-	PagesPosted      Name = "pages.posted"
+	PagesEntered     Name = "page.entered"
+	PagesShown       Name = "page.shown"
+	PagesPosted      Name = "page.posted"
 	AcceptAsked      Name = "accept.asked"
 	LinkFound        Name = "link.found"
 	AcceptChecked    Name = "accept.checked"
@@ -63,7 +63,7 @@ const (
 	OutcomePublished Name = "outcome.published"
 	AcceptLearned    Name = "accept.learned"
 	DeclineLearned   Name = "decline.learned"
-	PagesAnswered    Name = "pages.answered"
+	PagesAnswered    Name = "page.answered"
 	RenewAdmitted    Name = "renew.admitted"
 )
 

@@ -25,6 +25,7 @@ import (
 	"github.com/usherhq/usher/services/usher/faults/cluster"
 	"github.com/usherhq/usher/services/usher/faults/disks"
 	"github.com/usherhq/usher/services/usher/faults/histories"
+	"github.com/usherhq/usher/services/usher/faults/lifecycle"
 	"github.com/usherhq/usher/services/usher/faults/races"
 	"github.com/usherhq/usher/services/usher/faults/replays"
 	"github.com/usherhq/usher/services/usher/faults/trial"
@@ -41,7 +42,11 @@ func main() {
 
 // parts are all parts of the campaign, in the order of the evidence page.
 func parts() []campaign.Part {
+<<<<<<< HEAD
 	return slices.Concat(trial.Parts(), disks.Parts(), histories.Parts(), races.Parts(), replays.Parts())
+=======
+	return slices.Concat(trial.Parts(), histories.Parts(), lifecycle.Parts(), races.Parts(), replays.Parts())
+>>>>>>> judge
 }
 
 // recordDir is where the campaign's record is kept, below this folder.

@@ -185,21 +185,27 @@ func (f *field) lookAtAll(ctx context.Context, ops []*op) ([]*op, error) {
 	return last, nil
 }
 
-// unfulfilled lists the invitations that do not have exactly the membership they should.
+// unfulfilled lists the addresses that do not have exactly the membership they should: one, by an invitation that was accepted,
+// where any was. Who was invited again before being a member, and accepted that too, is a member already.
 func unfulfilled(last []*op, stored []pipeline.Stored) (violations []string) {
-	memberships := map[string]int{}
+	memberships, accepts, by := map[string]int{}, map[string]int{}, map[string]string{}
 	for _, s := range stored {
 		if m, ok := s.Event.Data.(*events.MembershipProvisioned); ok && m.Invitation != "" {
-			memberships[m.Invitation]++
+			memberships[m.Email]++
+			by[m.Invitation] = m.Email
 		}
 	}
 	for _, o := range last {
-		want := 0
 		if o.told.outcome == accepted {
-			want = 1
+			accepts[o.address]++
+		} else if by[o.invitation] != "" {
+			violations = append(violations, fmt.Sprintf("%s: it is %s, and led to a membership", o.invitation, o.told.outcome))
 		}
-		if have := memberships[o.invitation]; have != want {
-			violations = append(violations, fmt.Sprintf("%s: it is %s, and led to %d memberships", o.invitation, o.told.outcome, have))
+	}
+	for _, o := range last {
+		if have, want := memberships[o.address], min(accepts[o.address], 1); have != want {
+			violations = append(violations, fmt.Sprintf("%s (%s): %d invitations of the address are accepted, and there are %d memberships",
+				o.invitation, o.address, accepts[o.address], have))
 		}
 	}
 	return violations

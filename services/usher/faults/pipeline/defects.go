@@ -8,6 +8,11 @@ func UnconditionalEnds(said []byte) []byte {
 	return bytes.ReplaceAll(said, []byte(".outcome.*\r\n"), []byte(".outcomE.*\r\n"))
 }
 
+// AnotherRole is a seeded defect of the worker: viewers become members.
+func AnotherRole(said []byte) []byte {
+	return bytes.ReplaceAll(said, []byte(`"role":"viewer"`), []byte(`"role":"member"`))
+}
+
 var (
 	claimLine   = []byte(".timer.expiry ")
 	headersEnd  = []byte("\r\n\r\n")

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/usherhq/usher/pkg/clock"
 	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/pkg/settings"
 	"github.com/usherhq/usher/services/acceptance"
@@ -39,8 +40,13 @@ type runner interface {
 	Running() <-chan struct{}
 }
 
-func (p *Pipeline) startFront(ctx context.Context) (*Instance, error) {
-	return p.start(ctx, "api", p.options.Front, func(one *Instance) ([]runner, error) {
+// startFront starts the n-th instance of the API.
+func (p *Pipeline) startFront(ctx context.Context, n int) (*Instance, error) {
+	now := clock.Clock(p.Clock.Now)
+	if n == p.options.Fronts-1 {
+		now = func() time.Time { return p.Clock.Now().Add(-p.options.Late) }
+	}
+	return p.start(ctx, "api", now, p.options.Front, func(one *Instance) ([]runner, error) {
 		front, err := api.New(one.platform, nil)
 		if err != nil {
 			return nil, err
@@ -51,7 +57,7 @@ func (p *Pipeline) startFront(ctx context.Context) (*Instance, error) {
 }
 
 func (p *Pipeline) startBack(ctx context.Context) (*Instance, error) {
-	return p.start(ctx, "back", p.options.Back, func(one *Instance) ([]runner, error) {
+	return p.start(ctx, "back", p.Clock.Now, p.options.Back, func(one *Instance) ([]runner, error) {
 		mails, err := mailer.New(one.platform, p.Mails)
 		if err != nil {
 			return nil, err
@@ -61,7 +67,9 @@ func (p *Pipeline) startBack(ctx context.Context) (*Instance, error) {
 	})
 }
 
-func (p *Pipeline) start(ctx context.Context, name string, rewrite Rewriter, services func(*Instance) ([]runner, error)) (*Instance, error) {
+func (p *Pipeline) start(
+	ctx context.Context, name string, now clock.Clock, rewrite Rewriter, services func(*Instance) ([]runner, error),
+) (*Instance, error) {
 	one := &Instance{Wire: newWire(p.Broker.addr, rewrite), conns: map[net.Conn]struct{}{}}
 	one.client = &http.Client{
 		Timeout:   20 * time.Second,
@@ -75,7 +83,7 @@ func (p *Pipeline) start(ctx context.Context, name string, rewrite Rewriter, ser
 		return nil, err
 	}
 	one.platform, err = platform.Open(ctx, s, platform.Options{
-		Name: name, Logs: p.options.Logs, Broker: one.Wire, Redis: p.redis, Clock: p.Clock.Now,
+		Name: name, Logs: p.options.Logs, Broker: one.Wire, Redis: p.redis, Clock: now,
 	})
 	if err != nil {
 		return nil, err

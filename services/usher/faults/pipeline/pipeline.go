@@ -32,6 +32,8 @@ type Options struct {
 	Process bool
 	// Behind is how far the clock is behind the machine's to begin with.
 	Behind time.Duration
+	// Late is how far the clock of the last of the API's instances is behind the others'.
+	Late time.Duration
 	// Front and Back change what the API's instances and what mailer and acceptance worker say to the broker; nil for nothing.
 	Front, Back Rewriter
 	// Logs takes the log lines of all services.
@@ -113,7 +115,7 @@ func (p *Pipeline) StartServices(ctx context.Context) error {
 		p.back = one
 	}
 	for len(p.fronts) < p.options.Fronts {
-		one, err := p.startFront(ctx)
+		one, err := p.startFront(ctx, len(p.fronts))
 		if err != nil {
 			return err
 		}
@@ -175,7 +177,7 @@ func (p *Pipeline) CrashFront(ctx context.Context, n int) error {
 	dead := p.Front(n)
 	dead.crash()
 	p.dead.Go(func() { _ = dead.stop() }) // frees what it holds; nothing of it gets out any more
-	one, err := p.startFront(ctx)
+	one, err := p.startFront(ctx, n%p.options.Fronts)
 	if err != nil {
 		return err
 	}

@@ -38,8 +38,8 @@ type try struct {
 	called, returned time.Time
 }
 
-// mail is one that was sent.
-type mail struct {
+// sentMail is one that was sent.
+type sentMail struct {
 	to string
 	at time.Time
 }
@@ -50,7 +50,7 @@ type evidence struct {
 	contests    []*contest
 	ledger      []pipeline.Stored
 	memberships []pipeline.Stored
-	mails       []mail
+	mails       []sentMail
 	lists       map[string]map[string]shown // organization, invitation
 }
 
@@ -61,7 +61,7 @@ type shown struct {
 
 // judge finds what should not have been.
 func judge(e evidence) []string {
-	j := &judging{evidence: e, facts: map[string][]pipeline.Stored{}, provisioned: map[string][]*events.MembershipProvisioned{}, mailed: map[string][]mail{}}
+	j := &judging{evidence: e, facts: map[string][]pipeline.Stored{}, provisioned: map[string][]*events.MembershipProvisioned{}, mailed: map[string][]sentMail{}}
 	for _, s := range e.ledger {
 		if _, id, _, ok := events.SplitInvitation(s.Subject); ok {
 			j.facts[id] = append(j.facts[id], s)
@@ -87,7 +87,7 @@ type judging struct {
 	evidence
 	facts       map[string][]pipeline.Stored
 	provisioned map[string][]*events.MembershipProvisioned
-	mailed      map[string][]mail
+	mailed      map[string][]sentMail
 	found       []string
 }
 

@@ -39,6 +39,11 @@ func Parts() []campaign.Part {
 				return run(ctx, u, 4*perGroup, pipeline.UnconditionalEnds)
 			},
 		},
+		{
+			Name: "defects", Units: len(defects), Slice: 2, Control: true, Run: spoil,
+			Claim: "Whatever of the invariants is broken on purpose after a race (a membership lost, one too many, an acknowledged end " +
+				"forgotten, an accept after the deadline, another role, a secret in the ledger, a mail too many, …) is seen.",
+		},
 	}
 }
 
@@ -52,24 +57,15 @@ type race struct {
 
 // run races for so many invitations, with the API's instances saying to the broker what rewrite makes of it.
 func run(ctx context.Context, u campaign.Unit, invitations int, rewrite pipeline.Rewriter) (out campaign.Outcome, err error) {
-	p, err := pipeline.Start(ctx, pipeline.Options{Dir: u.Dir, Fronts: fronts, Front: rewrite, Logs: u.Log})
+	r, err := begin(ctx, u, pipeline.Options{Front: rewrite})
 	if err != nil {
 		return out, err
 	}
-	defer func() { err = errors.Join(err, p.Close()) }()
-	r := &race{Pipeline: p, random: rand.New(rand.NewPCG(u.Seed, 0)), org: []string{"acme", "umbrella"}}
-	for _, org := range r.org {
-		if err := p.Organization(ctx, org, nil); err != nil {
-			return out, err
-		}
-	}
+	defer func() { err = errors.Join(err, r.Close()) }()
 	for group := range invitations / perGroup {
 		if err := r.group(ctx, group); err != nil {
 			return out, err
 		}
-	}
-	if err := p.Quiet(ctx); err != nil {
-		return out, err
 	}
 	e, err := r.evidence(ctx)
 	if err != nil {
@@ -78,6 +74,22 @@ func run(ctx context.Context, u campaign.Unit, invitations int, rewrite pipeline
 	out.Violations = judge(e)
 	count(&out, e)
 	return out, nil
+}
+
+// begin starts a pipeline with the organizations.
+func begin(ctx context.Context, u campaign.Unit, o pipeline.Options) (*race, error) {
+	o.Dir, o.Fronts, o.Logs = u.Dir, fronts, u.Log
+	p, err := pipeline.Start(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	r := &race{Pipeline: p, random: rand.New(rand.NewPCG(u.Seed, 0)), org: []string{"acme", "umbrella"}}
+	for _, org := range r.org {
+		if err := p.Organization(ctx, org, nil); err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+	}
+	return r, nil
 }
 
 func count(out *campaign.Outcome, e evidence) {
@@ -224,8 +236,11 @@ func (r *race) due(ctx context.Context, contests []*contest) error {
 	return nil
 }
 
-// evidence gathers what there is to judge by.
+// evidence gathers what there is to judge by, once everything is quiet.
 func (r *race) evidence(ctx context.Context) (e evidence, err error) {
+	if err := r.Quiet(ctx); err != nil {
+		return e, err
+	}
 	e.contests, e.lists = r.all, map[string]map[string]shown{}
 	if e.ledger, err = r.Stored(ctx, events.StreamInvitations); err != nil {
 		return e, err
@@ -235,7 +250,7 @@ func (r *race) evidence(ctx context.Context) (e evidence, err error) {
 	}
 	mails, _ := r.Mails.Mails("", 1<<20)
 	for _, m := range mails {
-		e.mails = append(e.mails, mail{to: m.To, at: m.At})
+		e.mails = append(e.mails, sentMail{to: m.To, at: m.At})
 	}
 	for _, org := range r.org {
 		if e.lists[org], err = r.list(ctx, org); err != nil {

@@ -10,23 +10,38 @@ import (
 	"github.com/usherhq/usher/services/usher/faults/pipeline"
 )
 
-func try1(t *testing.T, rewrite pipeline.Rewriter) campaign.Outcome {
+// unit runs one unit of a part that is made for the test.
+func unit(t *testing.T, seed uint64, run func(context.Context, campaign.Unit) (campaign.Outcome, error)) campaign.Outcome {
 	t.Helper()
-	out, _, err := campaign.Try(t.Context(), campaign.Part{Name: "races", Run: func(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
-		return run(ctx, u, 4*perGroup, rewrite)
-	}}, 1, t.TempDir())
-	require.NoError(t, err)
+	out, dir, err := campaign.Try(t.Context(), campaign.Part{Name: "races", Run: run}, seed, t.TempDir())
+	require.NoError(t, err, dir)
 	return out
 }
 
+func few(rewrite pipeline.Rewriter) func(context.Context, campaign.Unit) (campaign.Outcome, error) {
+	return func(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
+		return run(ctx, u, 4*perGroup, rewrite)
+	}
+}
+
 func TestOfManyEndsExactlyOneWins(t *testing.T) {
-	out := try1(t, nil)
+	out := unit(t, 1, few(nil))
 	require.Empty(t, out.Violations)
-	t.Log(out.Counts)
+	for _, how := range []string{"accepted", "declined", "revoked", "expired"} {
+		require.Positive(t, out.Counts[how], "nobody won like that: %v", out.Counts)
+	}
 }
 
 func TestEndsThatAreCheckedFirstAndWrittenLaterAreCaught(t *testing.T) {
-	out := try1(t, pipeline.UnconditionalEnds)
-	require.NotEmpty(t, out.Violations)
-	t.Log(len(out.Violations), out.Violations[:3])
+	require.NotEmpty(t, unit(t, 1, few(pipeline.UnconditionalEnds)).Violations)
+}
+
+func TestEveryBrokenInvariantIsSeen(t *testing.T) {
+	for i, d := range defects {
+		t.Run(d.name, func(t *testing.T) {
+			out := unit(t, uint64(i+1), spoil)
+			require.NotEmpty(t, out.Violations)
+			t.Logf("after %.1f s: %s", out.Figures["seconds until seen"], out.Violations[0])
+		})
+	}
 }

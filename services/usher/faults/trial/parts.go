@@ -61,7 +61,7 @@ func seeded(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
 // runners are the kinds of process that come by a point, by the first word of its name. Others are passed by the command line
 // alone, where they have tests of their own.
 var runners = map[string][]string{
-	"api": {"api"}, "admission": {"api"}, "bulk": {"api"}, "pages": {"api"}, "accept": {"api"}, "link": {"api"}, "decline": {"api"},
+	"api": {"api"}, "admission": {"api"}, "bulk": {"api"}, "page": {"api"}, "accept": {"api"}, "link": {"api"}, "decline": {"api"},
 	"outcome": {"api"}, "renew": {"api"}, "revoke": {"api"}, "resend": {"api"}, "replace": {"api"}, "organization": {"api"}, "logo": {"api"},
 	"member": {"api"}, "busdoor": {"api"}, "webhook": {"api"}, "import": {"api"}, "views": {"api"}, "follow": {"api"},
 	"mailer": {"mailer"}, "mailgun": {"mailer"}, "reminder": {"mailer"},
