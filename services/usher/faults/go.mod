@@ -16,11 +16,8 @@ require (
 	github.com/usherhq/usher/services/acceptance v0.0.0-00010101000000-000000000000
 	github.com/usherhq/usher/services/api v0.0.0-00010101000000-000000000000
 	github.com/usherhq/usher/services/mailer v0.0.0
-<<<<<<< HEAD
 	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
-=======
->>>>>>> judge
 	pgregory.net/rapid v1.3.0
 )
 

@@ -42,11 +42,7 @@ func main() {
 
 // parts are all parts of the campaign, in the order of the evidence page.
 func parts() []campaign.Part {
-<<<<<<< HEAD
-	return slices.Concat(trial.Parts(), disks.Parts(), histories.Parts(), races.Parts(), replays.Parts())
-=======
-	return slices.Concat(trial.Parts(), histories.Parts(), lifecycle.Parts(), races.Parts(), replays.Parts())
->>>>>>> judge
+	return slices.Concat(trial.Parts(), disks.Parts(), histories.Parts(), lifecycle.Parts(), races.Parts(), replays.Parts())
 }
 
 // recordDir is where the campaign's record is kept, below this folder.
