@@ -51,7 +51,8 @@ type watchedClock struct {
 	steady func() time.Duration
 	broker func(context.Context) (time.Time, error)
 
-	wrong atomic.Int64 // by how much it is ahead of the broker's (behind: less than 0), nanoseconds; 0: right
+	wrong atomic.Int64           // by how much it is ahead of the broker's (behind: less than 0), nanoseconds; 0: right
+	last  atomic.Pointer[glance] // nil where nobody watches
 }
 
 // compare asks the broker for its time and gives how far this clock is ahead of it, at the least: the broker looked at its
@@ -90,6 +91,16 @@ func (w *watchedClock) jumped(by time.Duration) {
 	}
 }
 
+// now is the clock's time. A jump since the last glance is noticed at once, so that whoever looks at the clock and then asks
+// whether it can be trusted is told the truth about what they saw.
+func (w *watchedClock) now() time.Time {
+	at := w.clock()
+	if last := w.last.Load(); last != nil && w.wrong.Load() == 0 {
+		w.jumped(glance{at.Round(0), w.steady()}.jump(*last))
+	}
+	return at
+}
+
 // healthy returns problem.NotNow while the clock is wrong.
 func (w *watchedClock) healthy() error {
 	off := time.Duration(w.wrong.Load())
@@ -125,6 +136,9 @@ func (g glance) jump(earlier glance) time.Duration {
 func (w *watchedClock) watch(ctx context.Context, last glance, changed func()) {
 	tick := time.NewTicker(glanceEvery)
 	defer tick.Stop()
+	first := last
+	w.last.Store(&first)
+	told := false
 	due := last.steady + compareEvery
 	for {
 		select {
@@ -135,17 +149,19 @@ func (w *watchedClock) watch(ctx context.Context, last glance, changed func()) {
 		now := w.glance()
 		jump := now.jump(last)
 		last = now
-		if jump.Abs() <= clockStep && now.steady < due {
+		w.last.Store(&now)
+		noticed := !told && w.wrong.Load() != 0 // by somebody who read the clock
+		if jump.Abs() <= clockStep && now.steady < due && !noticed {
 			continue
 		}
-		was := w.wrong.Load() != 0
 		w.jumped(jump)
 		off, err := w.compare(ctx)
 		if err == nil {
 			w.judge(off)
 		}
 		is := w.wrong.Load() != 0
-		if was != is {
+		if told != is {
+			told = is
 			changed()
 		}
 		if due = now.steady + compareEvery; err != nil || is {

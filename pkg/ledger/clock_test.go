@@ -182,6 +182,23 @@ func TestAJumpThatTheBrokerMadeTooIsNoFault(t *testing.T) {
 	})
 }
 
+// Whoever reads the clock in the tenth of a second before the next glance would believe that all deadlines have passed.
+func TestWhoeverReadsAClockThatJustJumpedIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := imagine(t)
+		pass(glanceEvery / 2)
+		require.NoError(t, i.healthy())
+		i.ours.set(400 * 24 * time.Hour)
+		i.now()
+		require.ErrorContains(t, i.healthy(), "ahead of")
+		i.ours.set(0)
+		pass(2 * compareSoon)
+		require.NoError(t, i.healthy())
+		i.now()
+		require.NoError(t, i.healthy())
+	})
+}
+
 func TestAJumpIsBelievedBeforeTheBrokerAnswersAndItsMendOnlyAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := imagine(t)

@@ -147,8 +147,9 @@ func (l *Ledger) JetStream() jetstream.JetStream { return l.js }
 // PersonKey is the key of the keyed hash that stands for an address in subjects. It was made once, when the ledger was.
 func (l *Ledger) PersonKey() []byte { return l.personKey }
 
-// Now is the present instant by the ledger's clock.
-func (l *Ledger) Now() time.Time { return l.clock() }
+// Now is the present instant by the ledger's clock. What follows from it alone, like that a deadline has passed, holds where
+// Healthy says afterwards that the clock is right.
+func (l *Ledger) Now() time.Time { return l.watched.now() }
 
 // Healthy returns problem.NotNow while there is no connection to the broker, or the clock is too far from the broker's for
 // anything to be decided by it. It asks nobody.

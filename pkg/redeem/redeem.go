@@ -135,6 +135,9 @@ func (r *Redeemer) ended(o opened) *problem.Error {
 	case invitation.Revoked:
 		return problem.New(problem.Revoked, "The invitation was taken back.")
 	case invitation.Expired:
+		if err := r.Ledger.Healthy(); err != nil { // by a wrong clock every deadline may have passed
+			return problem.As(err)
+		}
 		return problem.New(problem.Expired, "The invitation expired on %s.", o.record.Deadline.Format(time.RFC1123))
 	case invitation.Rejected:
 		return problem.New(problem.NotFound, "This link leads nowhere.")
