@@ -4,6 +4,9 @@
 # the tests build it from its Go module.
 set -eu
 
+# Disks whose power is cut are FUSE file systems. That is a module of the kernel and no package.
+[ -e /dev/fuse ] || [ "$(id -u)" != 0 ] || modprobe fuse 2>/dev/null || true # the tests say what is missing
+
 missing=""
 command -v redis-server >/dev/null || missing="$missing redis-server"
 command -v cc >/dev/null || missing="$missing gcc"

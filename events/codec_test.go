@@ -186,3 +186,28 @@ func checkRoundTrip(t *testing.T, e events.Event) {
 	}
 	eventstest.Check(t, again, eventstest.Same(e))
 }
+
+// FuzzDecodeHeaders is FuzzDecode for whatever headers there may be: names in any case, several values, none, unknown ones. The
+// text has one in each line.
+func FuzzDecodeHeaders(f *testing.F) {
+	f.Add("ce-specversion: 1.0\nce-type: usher.invitation.declined.v1\nce-id: 1\nce-source: /a\ncontent-type: application/json", "invitations.a.inv_b.outcome.declined", []byte(`{"invitation":"inv_1"}`))
+	f.Add("CE-SPECVERSION: 1.0\nce-specversion: 0.3\nce-Type:\nce-time: 2026-11-23T14:00:00+25:00\ntraceparent: 00-0-0-0", "a", []byte(`{}`))
+	f.Add("content-type: application/cloudevents+json; charset=latin1\nce-id: 2", "requests.crm", []byte(`{"specversion":"1.0","id":"1","source":"/a","type":"usher.invitation.revoked.v1","time":null,"data":{"by":"x"},"data_base64":"e30="}`))
+	f.Add("content-type: application/cloudevents-batch+json", "requests.crm", []byte(`[{}]`))
+	f.Add("ce-dataschema: :\nce-datacontenttype: application/json\nce-extension_1: %\n: x", "requests.crm", []byte(`{"organization":"acme","email":"a@example.org","role":"member"}`))
+	f.Fuzz(func(t *testing.T, headers, subject string, body []byte) {
+		header := map[string][]string{}
+		for line := range strings.SplitSeq(headers, "\n") {
+			name, value, _ := strings.Cut(line, ": ")
+			header[name] = append(header[name], value)
+		}
+		e, err := events.Decode(header, body, subject)
+		if err != nil {
+			if !errors.Is(err, events.ErrMalformed) && !errors.Is(err, events.ErrUnknownType) {
+				t.Fatalf("an error of no known kind: %v", err)
+			}
+			return
+		}
+		checkRoundTrip(t, e)
+	})
+}

@@ -1,6 +1,9 @@
 package events
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // Streams of the pipeline.
 const (
@@ -8,6 +11,8 @@ const (
 	StreamInvitations = "INVITATIONS"
 	StreamMemberships = "MEMBERSHIPS"
 	StreamDeadLetters = "DEADLETTERS"
+	// StreamUndelivered keeps what the broker says about messages that it will not hand out again.
+	StreamUndelivered = "UNDELIVERED"
 )
 
 // Subject roots, one per stream.
@@ -102,15 +107,86 @@ func ReminderTimerSubject(org, id string) string { return InvitationSubject(org,
 // MembershipSubject is where the membership of one person in one organization lives; the last message is the membership.
 func MembershipSubject(org, person string) string { return RootMemberships + "." + org + "." + person }
 
-// DeadLetterSubject is where a worker leaves what it could not handle.
-func DeadLetterSubject(worker string) string { return RootDeadLetters + "." + worker }
+// AnyWorker stands for every worker in a filter.
+const AnyWorker = "*"
+
+// DeadLetterSubject is where a worker leaves the message that it could not handle. Stream and sequence are of the message as
+// it was handed to the worker; because the subject names them, publishing there with "expected last sequence 0" keeps one
+// letter, however often a crash repeats it.
+func DeadLetterSubject(worker, stream string, sequence uint64) string {
+	return RootDeadLetters + "." + worker + ".letter." + stream + "." + strconv.FormatUint(sequence, 10)
+}
+
+// DeadLetterFilter matches the dead letters of a worker, and nothing that was done about them.
+func DeadLetterFilter(worker string) string { return RootDeadLetters + "." + worker + ".letter.>" }
+
+// SplitDeadLetter takes a DeadLetterSubject apart.
+func SplitDeadLetter(subject string) (worker, stream string, sequence uint64, ok bool) {
+	part := strings.Split(subject, ".")
+	if len(part) != 5 || part[0] != RootDeadLetters || part[2] != "letter" {
+		return "", "", 0, false
+	}
+	sequence, err := strconv.ParseUint(part[4], 10, 64)
+	return part[1], part[3], sequence, err == nil
+}
+
+// DeadAct is what was done about a dead letter.
+type DeadAct string
+
+// The acts. Pruned is told of many letters at once, all others of one.
+const (
+	DeadAgain     DeadAct = "again"     // an operator had it handed to its worker again; the message is the letter
+	DeadDone      DeadAct = "done"      // the worker handled what was handed to it again
+	DeadDismissed DeadAct = "dismissed" // an operator decided that nothing needs to be done
+	DeadPruned    DeadAct = "pruned"    // an operator removed letters that were over
+)
+
+// DeadActSubject is where an act about one dead letter is published. Acts have no events in them, but headers alone.
+func DeadActSubject(worker string, act DeadAct, letter uint64) string {
+	return RootDeadLetters + "." + worker + "." + string(act) + "." + strconv.FormatUint(letter, 10)
+}
+
+// DeadActsFilter matches every act about one dead letter. The last message on it tells how the letter stands, so acts expect
+// a last sequence on it, 0 for "nothing was done yet": of two operators one acts.
+func DeadActsFilter(worker string, letter uint64) string {
+	return DeadActSubject(worker, "*", letter)
+}
+
+// SplitDeadAct takes a DeadActSubject apart.
+func SplitDeadAct(subject string) (worker string, act DeadAct, letter uint64, ok bool) {
+	part := strings.Split(subject, ".")
+	if len(part) != 4 || part[0] != RootDeadLetters {
+		return "", "", 0, false
+	}
+	letter, err := strconv.ParseUint(part[3], 10, 64)
+	return part[1], DeadAct(part[2]), letter, err == nil
+}
+
+// RedriveSubject is where a message that is no dead letter is handed to a worker once more, with the headers of one.
+func RedriveSubject(worker string) string {
+	return RootDeadLetters + "." + worker + "." + string(DeadAgain)
+}
+
+// RedriveFilter is where a worker hears the dead letters that are handed to it again. What is on RedriveSubject it hears, too.
+func RedriveFilter(worker string) string {
+	return RootDeadLetters + "." + worker + "." + string(DeadAgain) + ".*"
+}
+
+// What the broker publishes about a message that it will not hand out again.
+const (
+	advisoryRoot       = "$JS.EVENT.ADVISORY.CONSUMER."
+	AdvisoryExceeded   = "MAX_DELIVERIES"
+	AdvisoryTerminated = "MSG_TERMINATED"
+)
+
+// UndeliveredSubjects are where the broker says that about the messages of a stream, whichever the consumer.
+func UndeliveredSubjects(stream string) []string {
+	return []string{advisoryRoot + AdvisoryExceeded + "." + stream + ".*", advisoryRoot + AdvisoryTerminated + "." + stream + ".*"}
+}
 
 // SubjectProofs is where the mailer answers who asks to see a mail, or to get one for trying. No stream keeps what is said
 // there: it is no fact.
 const SubjectProofs = "mailer.proofs"
-
-// RedriveSubject is where a dead letter of a worker is put for the worker to try again.
-func RedriveSubject(worker string) string { return DeadLetterSubject(worker) + ".again" }
 
 // SplitInvitation takes a subject of the ledger apart. ok is false where the subject is not a fact about an invitation.
 func SplitInvitation(subject string) (org, id, fact string, ok bool) {

@@ -13,6 +13,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
 	"github.com/usherhq/usher/pkg/apikeys"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
@@ -134,7 +135,10 @@ func (a *Admission) AdmitAll(ctx context.Context, requests []Request) []Verdict 
 		}
 		units, at = append(units, unit), append(at, i)
 	}
-	for j, result := range a.Ledger.PublishAll(ctx, events.StreamInvitations, units) {
+	failpoint.Here(failpoint.AdmissionJudged)
+	results := a.Ledger.PublishAll(ctx, events.StreamInvitations, units)
+	failpoint.Here(failpoint.AdmissionPublished)
+	for j, result := range results {
 		verdicts[at[j]] = a.settle(ctx, drafts[at[j]], result.Value, result.Err)
 	}
 	for i, d := range drafts { // the same address again within one call
@@ -298,7 +302,7 @@ func (d *draft) unit(held uint64) ([]ledger.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.again && !d.unsaid {
+	if requested = requested.Succeeding(held); d.again && !d.unsaid {
 		requested = requested.Expecting(events.InvitationFilter(org, id), 0)
 	} else {
 		requested = requested.Guarded()
@@ -358,9 +362,10 @@ func (a *Admission) settle(ctx context.Context, d *draft, sequence uint64, err e
 			}
 			return Verdict{Err: err}
 		}
+		failpoint.Here(failpoint.AdmissionRetaking)
 		sequence, err = a.Ledger.Publish(ctx, events.StreamInvitations, unit...)
 	}
-	return Verdict{Err: problem.New(problem.Conflict, "That address is being invited by others at the same time; try again.")}
+	return Verdict{Err: problem.Again("That address is being invited by others at the same time; try again.")}
 }
 
 // retake looks at who holds the claim, and makes the unit that takes it over where the holder has ended.

@@ -35,8 +35,8 @@ func setup(t *testing.T) *desk {
 	d := &desk{}
 	d.broker = brokertest.Run(t)
 	l, err := ledger.Open(t.Context(), d.broker.Conn(t), ledger.Options{
-		Durable: ledger.Durability{Declared: true},
-		Clock:   func() time.Time { return time.Now().Add(time.Duration(d.ahead.Load())).UTC() },
+		Durable: ledger.Durability{Declared: true}, ClockIsMoved: true,
+		Clock: func() time.Time { return time.Now().Add(time.Duration(d.ahead.Load())).UTC() },
 	})
 	require.NoError(t, err)
 	t.Cleanup(l.Close)

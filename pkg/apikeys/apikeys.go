@@ -25,6 +25,9 @@ import (
 // prefix lets secret scanners know a key when they see one.
 const prefix = "usher_"
 
+// secretLength is that of 32 random bytes in base64: a shorter one would be a guessable key with a right checksum.
+const secretLength = 43
+
 // Key is what is kept of a key.
 type Key struct {
 	ID   string `json:"id"`
@@ -94,7 +97,7 @@ func checksum(body string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEE
 // WellFormed reports whether s can be a key at all.
 func WellFormed(s string) bool {
 	body, ok := strings.CutPrefix(s, prefix)
-	return ok && len(body) > 8 && checksum(body[:len(body)-8]) == body[len(body)-8:]
+	return ok && len(body) == secretLength+8 && checksum(body[:secretLength]) == body[secretLength:]
 }
 
 // Adopt stores a secret that was made elsewhere (USHER_BOOTSTRAP_API_KEY); one that is stored already stays as it is.

@@ -39,6 +39,9 @@ const (
 	drainTimeout = 30 * time.Second
 )
 
+// ErrUnreachable is returned by Connect when its context ended before the broker answered.
+var ErrUnreachable = errors.New("nats cannot be reached")
+
 // Connect reaches the broker, waiting for it until ctx ends, and from then on reconnects for ever. Wrong credentials are an
 // error at once. Closing the connection is the caller's; nothing in this package does.
 func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
@@ -57,7 +60,7 @@ func Connect(ctx context.Context, o Options) (*nats.Conn, error) {
 			o.Logger.Warn("waiting for nats", "error", err)
 		}
 		if pause(ctx, dialPause) != nil {
-			return nil, fmt.Errorf("nats cannot be reached: %w", err)
+			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 		}
 	}
 }

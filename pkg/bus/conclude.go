@@ -13,23 +13,10 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
-	"github.com/nats-io/nats.go"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
-)
-
-// Headers that a dead letter has beside those of the message it was.
-const (
-	DeadReason     = "Usher-Dead-Reason"     // a stable word
-	DeadDetail     = "Usher-Dead-Detail"     // a sentence, where there is one that may be shown
-	DeadSubject    = "Usher-Dead-Subject"    // what the message was published on
-	DeadStream     = "Usher-Dead-Stream"     // the stream that stored it
-	DeadSequence   = "Usher-Dead-Sequence"   // its sequence there
-	DeadStored     = "Usher-Dead-Stored"     // when it was stored there, RFC 3339
-	DeadDeliveries = "Usher-Dead-Deliveries" // how often it was tried
-	DeadAt         = "Usher-Dead-At"         // when it was given up, RFC 3339
-	DeadMessageID  = "Usher-Dead-Message-Id" // its Nats-Msg-Id, where it had one
 )
 
 // conclude turns the outcome of a message into the answer to the broker. It hands no error on, so that an error is logged
@@ -56,6 +43,9 @@ func (h *handler) conclude(next message.HandlerFunc) message.HandlerFunc {
 // judge decides, and puts down in the log or the dead letters what is not simply done.
 func (h *handler) judge(d *delivery, err error) verdict {
 	if err == nil {
+		err = h.noteDone(d)
+	}
+	if err == nil {
 		return verdict{kind: verdictDone}
 	}
 	if d.subscription.working.Err() != nil { // our doing: no reason to give the message up
@@ -66,6 +56,7 @@ func (h *handler) judge(d *delivery, err error) verdict {
 		return h.bury(d, v, err)
 	}
 	h.logRetry(d, v, err)
+	failpoint.Here(failpoint.BusRetrying)
 	return v
 }
 
@@ -80,57 +71,71 @@ func growStack() byte {
 
 // bury publishes the dead letter. While that fails the message stays alive: it is tried again, and lost never.
 func (h *handler) bury(d *delivery, v verdict, cause error) verdict {
-	letter := h.deadLetter(d, v.reason, cause)
-	if err := h.router.options.DeadLetters.Publish(events.DeadLetterSubject(h.name), letter); err != nil {
-		h.log.Error("a dead letter could not be stored; its message will be tried again", append(about(d), "error", err)...)
+	failpoint.Here(failpoint.BusBurying)
+	err := h.router.letters.room()
+	if err == nil {
+		err = h.publishLetter(d, v.reason, cause)
+	}
+	if err != nil {
+		if skipped, ok := h.unburied.pass(h.router.options.Clock()); ok {
+			h.log.Error("a dead letter could not be stored; its message will be tried again", append(about(d), "not_logged", skipped, "error", err)...)
+		}
 		return verdict{kind: verdictRetry, after: h.plan.backoff(d.deliveries)}
 	}
-	h.log.Error("message given up", append(about(d), "reason", v.reason, "error", scrubbed(cause))...)
+	failpoint.Here(failpoint.BusBuried)
+	if skipped, ok := h.buried.pass(h.router.options.Clock()); ok {
+		h.log.Error("message given up", append(about(d), "reason", v.reason, "not_logged", skipped, "error", scrubbed(cause))...)
+	}
 	return v
 }
 
-func (h *handler) deadLetter(d *delivery, reason string, cause error) *message.Message {
-	uuid, metadata := decodeHeader(d.raw.Header)
+// publishLetter stores the dead letter once: a crash between it and the ack repeats it, however much later.
+func (h *handler) publishLetter(d *delivery, reason string, cause error) error {
+	given := GivenUp{
+		Reason: reason, Detail: detailOf(cause), Subject: d.subject, Stream: d.stream, Sequence: d.sequence, Stored: d.happened,
+		Deliveries: d.deliveries, At: h.router.options.Clock(), Before: d.letter,
+	}
+	uuid, metadata := decodeHeader(given.Letter(d.raw.Header))
 	letter := message.NewMessage(uuid, d.raw.Data)
 	letter.Metadata = metadata
-	metadata[DeadReason] = oneLine(reason)
-	metadata[DeadSubject] = d.subject
-	metadata[DeadStream] = d.stream
-	metadata[DeadSequence] = strconv.FormatUint(d.sequence, 10)
-	metadata[DeadStored] = d.happened.UTC().Format(time.RFC3339Nano)
-	metadata[DeadDeliveries] = strconv.Itoa(d.deliveries)
-	metadata[DeadAt] = h.router.options.Clock().UTC().Format(time.RFC3339Nano)
-	if detail := detailOf(cause); detail != "" {
-		metadata[DeadDetail] = detail
-	}
-	if id := d.raw.Header.Get(nats.MsgIdHdr); id != "" {
-		metadata[DeadMessageID] = id
-	}
-	// A crash between the dead letter and the ack repeats the dead letter: the stream sees the same id and keeps one.
-	metadata[MetadataMessageID] = strings.Join([]string{"dead", h.name, d.stream, metadata[DeadSequence]}, ".")
-	return letter
+	metadata[MetadataMessageID] = strings.Join([]string{"dead", h.name, d.handed.stream, strconv.FormatUint(d.handed.sequence, 10)}, ".")
+	metadata[MetadataExpected] = "0"
+	return onceEnough(h.router.options.DeadLetters.Publish(events.DeadLetterSubject(h.name, d.handed.stream, d.handed.sequence), letter))
 }
 
-// detailOf is the sentence that may be shown. An error of unknown origin has none: nobody knows what its text holds.
+// noteDone puts down that what was handed out again from a dead letter is handled, unless something else was done about the
+// letter meanwhile: then that counts.
+func (h *handler) noteDone(d *delivery) error {
+	if d.letter == 0 {
+		return nil
+	}
+	note := message.NewMessage("", nil)
+	note.Metadata = message.Metadata{
+		ActBy: h.name, ActAt: instant(h.router.options.Clock()),
+		MetadataMessageID:  strings.Join([]string{"done", h.name, strconv.FormatUint(d.handed.sequence, 10)}, "."),
+		MetadataExpected:   strconv.FormatUint(d.handed.sequence, 10),
+		MetadataExpectedOn: events.DeadActsFilter(h.name, d.letter),
+	}
+	return onceEnough(h.router.options.DeadLetters.Publish(events.DeadActSubject(h.name, events.DeadDone, d.letter), note))
+}
+
+// onceEnough takes "somebody was there before" for done: it was this very message, or one that makes it needless.
+func onceEnough(err error) error {
+	if errors.Is(err, ErrUnexpected) {
+		return nil
+	}
+	return err
+}
+
+// detailOf is the sentence that may be shown, but for addresses in it. An error of unknown origin has none: nobody knows what its text holds.
 func detailOf(err error) string {
 	if p, ok := errors.AsType[*problem.Error](err); ok {
-		return oneLine(scrub(p.Detail))
+		return p.Detail
 	}
 	if errors.Is(err, events.ErrMalformed) || errors.Is(err, events.ErrUnknownType) {
-		return oneLine(scrub(err.Error()))
+		return err.Error()
 	}
 	return ""
-}
-
-const mostDetail = 300
-
-// oneLine makes a text fit for a header.
-func oneLine(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > mostDetail {
-		s = strings.ToValidUTF8(s[:mostDetail], "") + "…"
-	}
-	return s
 }
 
 var addressLike = regexp.MustCompile(`[^\s"'<>(),;:\[\]]+@[^\s"'<>(),;:\[\]]+`)

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 )
 
 // delivery is one message while it is ours: from its arrival until the broker was told what became of it.
@@ -27,12 +28,20 @@ type delivery struct {
 	deliveries int
 	stored     time.Time
 	happened   time.Time // when the original was stored, for a dead letter that is redriven; stored otherwise
+	letter     uint64    // the dead letter that this is, where it is redriven; 0 otherwise
+	handed     place     // where the message itself is stored: for what is redriven, not where its original was
 
 	subscription *subscription
 	settled      atomic.Bool
 
 	// received is the decoded message, once the router's chain has come to it.
 	received *Received
+}
+
+// place is where a message is stored.
+type place struct {
+	stream   string
+	sequence uint64
 }
 
 // The answers to a delivery.
@@ -59,7 +68,7 @@ func (s *subscription) newDelivery(raw *nats.Msg) (*delivery, error) {
 		subscription: s, raw: raw, subject: raw.Subject, stream: told.Stream, sequence: told.Sequence.Stream,
 		deliveries: int(told.NumDelivered), stored: told.Timestamp,
 	}
-	d.happened = d.stored
+	d.happened, d.handed = d.stored, place{d.stream, d.sequence}
 	d.restore()
 	ctx, cancel := s.working, func() {}
 	if s.direct { // a handler's chain reads the raw message, and ends its context itself
@@ -82,14 +91,14 @@ func (d *delivery) restore() {
 	if !strings.HasPrefix(d.subject, events.RootDeadLetters+".") {
 		return
 	}
-	h := d.raw.Header
-	sequence, err := strconv.ParseUint(h.Get(DeadSequence), 10, 64)
-	if err != nil || h.Get(DeadSubject) == "" {
+	was, ok := Restored(d.raw.Header)
+	if !ok || was.Subject == "" {
 		return // not one of ours; it will not decode as anything
 	}
-	d.subject, d.stream, d.sequence = h.Get(DeadSubject), h.Get(DeadStream), sequence
-	if at, err := time.Parse(time.RFC3339Nano, h.Get(DeadStored)); err == nil {
-		d.happened = at
+	_, _, letter, _ := events.SplitDeadAct(d.subject) // 0 for what is no dead letter
+	d.letter, d.subject, d.stream, d.sequence = letter, was.Subject, was.Stream, was.Sequence
+	if !was.Stored.IsZero() {
+		d.happened = was.Stored
 	}
 }
 
@@ -106,7 +115,10 @@ func (d *delivery) wait() {
 }
 
 // ack ends the delivery: the message is done. Of several calls of ack and nak the first counts.
-func (d *delivery) ack() { d.settle(answerAck, d.subscription.Confirm) }
+func (d *delivery) ack() {
+	failpoint.Here(failpoint.BusHandled)
+	d.settle(answerAck, d.subscription.Confirm)
+}
 
 // nak ends the delivery: the message is wanted again, after a delay or at once.
 func (d *delivery) nak(after time.Duration) { d.settle(nakAfter(after), false) }
@@ -119,6 +131,7 @@ func (d *delivery) settle(body []byte, confirm bool) {
 		d.subscription.log.Warn("the broker may not know what became of a message: it may come again",
 			"subject", d.subject, "sequence", d.sequence, "error", err)
 	}
+	failpoint.Here(failpoint.BusAnswered)
 	d.cancel()
 	d.subscription.release(d)
 }

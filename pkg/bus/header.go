@@ -7,6 +7,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Metadata that a Subscriber adds to what it received, and a Publisher never sends.
@@ -20,6 +21,13 @@ const (
 
 // MetadataMessageID replaces the UUID as the Nats-Msg-Id that a Publisher sends, by which the stream tells repeats.
 const MetadataMessageID = "usher-bus-message-id"
+
+// MetadataExpected makes a publish conditional: the last sequence on the topic, or on the filter in MetadataExpectedOn, must be
+// this one, "0" for "nothing yet".
+const (
+	MetadataExpected   = "usher-bus-expected"
+	MetadataExpectedOn = "usher-bus-expected-on"
+)
 
 const (
 	headerID       = "ce-id"
@@ -55,6 +63,12 @@ func encodeHeader(m *message.Message) nats.Header {
 	}
 	if id != "" {
 		h[nats.MsgIdHdr] = []string{id}
+	}
+	if sequence := m.Metadata[MetadataExpected]; sequence != "" {
+		h[jetstream.ExpectedLastSubjSeqHeader] = []string{sequence}
+	}
+	if filter := m.Metadata[MetadataExpectedOn]; filter != "" {
+		h[jetstream.ExpectedLastSubjSeqSubjHeader] = []string{filter}
 	}
 	return h
 }

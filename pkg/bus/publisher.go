@@ -14,7 +14,17 @@ import (
 // ErrClosed is returned by Publish and Subscribe after Close.
 var ErrClosed = errors.New("bus: closed")
 
+// ErrUnexpected is returned by Publish when what MetadataExpected says did not hold: somebody was there before, perhaps this
+// very message.
+var ErrUnexpected = errors.New("bus: expected last sequence differs")
+
 const publishTimeout = 5 * time.Second
+
+// Error codes of nats-server for an expectation that did not hold.
+const (
+	codeWrongLastSequence         = 10071
+	codeWrongLastSequenceConstant = 10164
+)
 
 // Publisher is Watermill's Publisher over JetStream. The topic is the subject.
 type Publisher struct {
@@ -67,6 +77,12 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 
 // explain names the permission where there is none: the broker does not answer such a publish, it only tells the connection.
 func (p *Publisher) explain(err error) error {
+	if refusal, ok := errors.AsType[*jetstream.APIError](err); ok {
+		switch refusal.ErrorCode {
+		case codeWrongLastSequence, codeWrongLastSequenceConstant:
+			return fmt.Errorf("%w: %w", ErrUnexpected, err)
+		}
+	}
 	silent := errors.Is(err, jetstream.ErrAsyncPublishTimeout) || errors.Is(err, nats.ErrTimeout)
 	if last := p.nc.LastError(); silent && errors.Is(last, nats.ErrPermissionViolation) {
 		return fmt.Errorf("%w; the connection's last complaint: %w", err, last)

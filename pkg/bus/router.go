@@ -36,6 +36,11 @@ type Received struct {
 	Body   []byte
 }
 
+// Again reports whether the message was handed out before: it may be done already, in part or whole.
+func (m *Received) Again() bool {
+	return m.Delivered > 1 || len(m.Header[DeadSequence]) > 0
+}
+
 // Handler handles one event. What it returns decides what becomes of the message; see verdict.go. It runs concurrently
 // with itself. Its context ends with the Timeout, and some grace after the Router was told to stop.
 type Handler func(ctx context.Context, m *Received) error
@@ -54,8 +59,12 @@ type RouterOptions struct {
 	Clock          clock.Clock
 	// CloseGrace is how long a stop waits for running handlers (default 25 s).
 	CloseGrace time.Duration
-	// Redrives has every handler listen for dead letters of its own that are put on events.RedriveSubject.
+	// Redrives has every handler listen for dead letters of its own that are put where events.RedriveFilter or
+	// events.RedriveSubject hear them.
 	Redrives bool
+	// MostLetters bounds the bytes that dead letters take (default 1 GiB). Where they are reached, messages that cannot be
+	// handled wait in their own stream until an operator has made room.
+	MostLetters uint64
 }
 
 // Router runs handlers over Watermill's router.
@@ -63,6 +72,7 @@ type Router struct {
 	options    RouterOptions
 	router     *message.Router
 	subscriber *Subscriber
+	letters    *letterbox
 	plans      map[string]Subscription
 	meters     *meters
 	durations  message.HandlerMiddleware // nil without a registerer
@@ -88,6 +98,7 @@ func NewRouter(o RouterOptions) (*Router, error) {
 		return nil, err
 	}
 	r.subscriber.direct = true
+	r.letters = &letterbox{js: r.subscriber.js, most: orDefault(o.MostLetters, 1<<30), clock: o.Clock}
 	// The subscriber enforces the grace. What the router waits beyond it is for handlers that ignore their context.
 	r.router, err = message.NewRouter(message.RouterConfig{CloseTimeout: o.CloseGrace + 5*time.Second}, quiet{o.Logger})
 	if err != nil {
@@ -127,7 +138,8 @@ func (r *Router) plan(name string) (Subscription, error) {
 func (r *Router) Handle(name string, s Subscription, fn Handler) {
 	r.add(name, name, s, fn)
 	if r.options.Redrives {
-		s.Stream, s.Durable, s.Filters, s.InFlight = events.StreamDeadLetters, s.Durable+"-again", []string{events.RedriveSubject(name)}, redriveInFlight
+		s.Stream, s.Durable, s.InFlight = events.StreamDeadLetters, s.Durable+"-again", redriveInFlight
+		s.Filters = []string{events.RedriveSubject(name), events.RedriveFilter(name)}
 		r.add(name, name+"-again", s, fn)
 	}
 }
@@ -203,7 +215,8 @@ type handler struct {
 	router *Router
 	log    *slog.Logger
 	meters handlerMeters
-	quiet  throttle
+
+	quiet, buried, unburied throttle // what is logged of tries, of letters and of those that could not be stored
 }
 
 // decode reads the event.

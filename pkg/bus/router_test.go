@@ -11,6 +11,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
@@ -80,7 +81,7 @@ func TestDeadLetterKeepsTheMessageAndSaysWhy(t *testing.T) {
 	h.publishRaw(&nats.Msg{Subject: testSubject, Header: header, Data: body})
 
 	letter := h.deadLetter(1)
-	require.Equal(t, "deadletters.worker", letter.Subject)
+	require.Equal(t, "deadletters.worker.letter."+testStream+".1", letter.Subject)
 	require.Equal(t, "role-too-high", letter.Header.Get(DeadReason))
 	require.Equal(t, "the role of (address) is lower", letter.Header.Get(DeadDetail))
 	require.Equal(t, testSubject, letter.Header.Get(DeadSubject))
@@ -101,14 +102,37 @@ func TestDeadLetterKeepsTheMessageAndSaysWhy(t *testing.T) {
 func TestADeadLetterIsKeptOnceThoughItsAckWasLost(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
+	dead, err := h.js.Stream(h.context(), events.StreamDeadLetters)
+	require.NoError(t, err)
+	config := dead.CachedInfo().Config
+	config.Duplicates = 100 * time.Millisecond
+	_, err = h.js.UpdateStream(h.context(), config)
+	require.NoError(t, err)
 	r := h.router()
 	r.Handle("worker", plan(), nil)
-	d := &delivery{raw: &nats.Msg{Subject: testSubject}, subject: testSubject, stream: testStream, sequence: 7, deliveries: 1}
+	d := &delivery{
+		raw: &nats.Msg{Subject: testSubject}, subject: testSubject, stream: testStream, sequence: 7, deliveries: 1,
+		handed: place{testStream, 7},
+	}
 	w := &handler{name: "worker", plan: plan(), router: r, log: h.logger}
-	for range 2 { // the second time is after a crash between dead letter and ack
+	bury := func() {
 		require.Equal(t, verdictDead, w.bury(d, verdict{kind: verdictDead, reason: "r"}, errors.New("e")).kind)
 	}
-	require.EqualValues(t, 1, h.deadLetters())
+	bury()
+	h.forgotten()
+	bury() // after a crash between dead letter and ack, and after the stream has forgotten the letter's id
+	require.EqualValues(t, 3, h.deadLetters(), "the letter, and the two that showed that its id was forgotten")
+}
+
+// forgotten waits until the dead letters' stream no longer knows the message ids that it has seen so far: it forgets in order.
+func (h *harness) forgotten() {
+	h.t.Helper()
+	publish := func() bool {
+		ack, err := h.js.Publish(h.context(), events.RootDeadLetters+".test", nil, jetstream.WithMsgID("later"))
+		return err == nil && !ack.Duplicate
+	}
+	require.True(h.t, publish())
+	require.Eventually(h.t, publish, soon, 10*time.Millisecond)
 }
 
 func TestMessageLivesOnWhileItsDeadLetterCannotBeStored(t *testing.T) {

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,9 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/usherhq/usher/pkg/failpoint"
+	"github.com/usherhq/usher/pkg/ledger"
 )
 
 var (
@@ -285,6 +289,7 @@ func (s *subscription) attach() error {
 	if err != nil {
 		return fmt.Errorf("consumer %s: %w", s.Durable, err)
 	}
+	failpoint.Here(failpoint.StartConsumer)
 	s.consumer.Store(&consumer{c, stream})
 	s.trouble.Store(nil)
 	return nil
@@ -292,7 +297,8 @@ func (s *subscription) attach() error {
 
 // ensure finds the consumer, changes it where it differs, or makes it. Where a consumer starts can't be changed, so that of an
 // existing one is kept. One that was lost while we consumed starts after the last message that it was done with, not with the
-// stream's first. One that is as it should be is left alone: an update right after a deletion has been seen to fail for good.
+// stream's first. One that is as it should be is left alone: an update right after a deletion has been seen to fail for good. One
+// that promises less than handlers rest on is refused.
 func (s *subscription) ensure(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
 	want := jetstream.ConsumerConfig{
 		Durable: s.Durable, FilterSubjects: s.Filters, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.AckWait,
@@ -302,16 +308,33 @@ func (s *subscription) ensure(ctx context.Context, stream jetstream.Stream) (jet
 	switch {
 	case err == nil:
 		old := have.CachedInfo().Config
+		if err := refuseWeaker(old, stream); err != nil {
+			return nil, err
+		}
 		if sameConsumer(old, want) {
 			return have, nil
 		}
 		want.DeliverPolicy, want.OptStartSeq, want.OptStartTime = old.DeliverPolicy, old.OptStartSeq, old.OptStartTime
+	case errors.Is(err, jetstream.ErrNotPullConsumer):
+		if push, lookErr := stream.PushConsumer(ctx, s.Durable); lookErr == nil {
+			err = cmp.Or(refuseWeaker(push.CachedInfo().Config, stream), err)
+		}
+		return nil, err
 	case !errors.Is(err, jetstream.ErrConsumerNotFound):
 		return nil, err
 	case s.floor.Load() > 0:
 		want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.floor.Load()+1
 	}
 	return stream.CreateOrUpdateConsumer(ctx, want)
+}
+
+// refuseWeaker returns an error for a consumer that is there and promises too little.
+func refuseWeaker(have jetstream.ConsumerConfig, stream jetstream.Stream) error {
+	weak := ledger.ConsumerDifferences(have, stream.CachedInfo().Config.Replicas)
+	if len(weak) == 0 {
+		return nil
+	}
+	return fmt.Errorf("it exists with weaker settings (%s); mend it with the nats command line, it is never changed silently", strings.Join(weak, "; "))
 }
 
 // sameConsumer compares what ensure sets, but for the start.
@@ -432,6 +455,7 @@ func (s *subscription) finish() {
 	s.fail(ErrClosed)
 	s.nc.RemoveStatusListener(s.status)
 	s.drain()
+	failpoint.Here(failpoint.StopDrained)
 	for _, d := range s.queue {
 		d.nak(0)
 	}
@@ -449,6 +473,7 @@ func (s *subscription) finish() {
 	for _, d := range s.held.all() {
 		d.nak(0)
 	}
+	failpoint.Here(failpoint.StopHandled)
 	// The broker reads in order: once it has answered, it has every ack too.
 	if err := s.nc.FlushTimeout(callTimeout); err != nil && !s.nc.IsClosed() {
 		s.log.Warn("the last acks may not have arrived: their messages would be handled again", "error", err)

@@ -6,5 +6,7 @@ import "time"
 // Clock tells the present instant.
 type Clock func() time.Time
 
-// System is the machine's clock, in UTC.
-func System() time.Time { return time.Now().UTC() }
+var began = time.Now()
+
+// Steady is how long this process has run. Nobody can set it: what a Clock shows beside it tells that the clock was.
+func Steady() time.Duration { return time.Since(began) }

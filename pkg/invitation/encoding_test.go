@@ -14,7 +14,7 @@ import (
 )
 
 // full has a value of its own in every field, so that one that is left out or swapped shows.
-func full(t *testing.T) invitation.Record {
+func full(t testing.TB) invitation.Record {
 	r := invitation.Record{Request: &events.InvitationRequested{}}
 	next := 0
 	var fill func(v reflect.Value)
@@ -97,4 +97,22 @@ func BenchmarkEncodeAndDecode(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// What somebody else wrote, or damage, is refused or read; it never ends the process.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte{})
+	whole, folded := full(f), fold(history())
+	f.Add(whole.Encode())
+	f.Add(folded.Encode())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := invitation.Decode("acme", "inv_1", data)
+		if err != nil {
+			require.ErrorIs(t, err, invitation.ErrEncoding)
+			return
+		}
+		again, err := invitation.Decode("acme", "inv_1", r.Encode())
+		require.NoError(t, err)
+		require.Equal(t, r, again)
+	})
 }

@@ -73,8 +73,12 @@ func load(ctx context.Context, l *ledger.Ledger, org, id string, facts ...string
 	return r, nil
 }
 
-// Find reads an invitation of which only the id is known; ledger.ErrNotFound where there is none.
+// Find reads an invitation of which only the id is known; ledger.ErrNotFound where there is none. What is no id at all is not
+// looked for: as a part of a subject it could be a wildcard, and find somebody else's.
 func Find(ctx context.Context, l *ledger.Ledger, id string) (Record, error) {
+	if !events.IsInvitationID(id) {
+		return Record{}, ledger.ErrNotFound
+	}
 	for _, fact := range []string{events.FactRequested, events.FactRejected} {
 		stored, err := l.Last(ctx, events.StreamInvitations, events.InvitationSubject(events.AnyOrganization, id, fact))
 		if err == nil {

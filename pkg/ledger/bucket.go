@@ -115,6 +115,20 @@ func (b *Bucket) written(revision uint64, err error) (uint64, error) {
 	return 0, unavailable(err)
 }
 
+// Keys lists every key, in no order.
+func (b *Bucket) Keys(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	keys, err := b.kv.Keys(ctx)
+	if errors.Is(err, jetstream.ErrNoKeysFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return keys, nil
+}
+
 // Watch hands every entry to handle, then every coming change, in order, until ctx ends. It returns once all that was
 // stored when it began has been handed over, or with problem.NotNow.
 func (b *Bucket) Watch(ctx context.Context, handle func(Entry)) error {

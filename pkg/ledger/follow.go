@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 )
 
@@ -43,6 +44,9 @@ func (l *Ledger) Follow(ctx context.Context, f Following, handle func(context.Co
 }
 
 func (l *Ledger) follow(ctx context.Context, f Following, handle func(context.Context, []Record) error) error {
+	if err := l.checkConsumer(ctx, f); err != nil {
+		return err
+	}
 	consumer, err := l.js.CreateOrUpdateConsumer(ctx, f.Stream, jetstream.ConsumerConfig{
 		Durable: f.Durable, FilterSubjects: f.Filters, AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: 30 * time.Second, MaxAckPending: 4 * f.Batch, MaxDeliver: -1,
@@ -87,6 +91,18 @@ func (l *Ledger) follow(ctx context.Context, f Following, handle func(context.Co
 	}
 }
 
+// checkConsumer refuses one that is there already and promises too little.
+func (l *Ledger) checkConsumer(ctx context.Context, f Following) error {
+	have, err := l.js.Consumer(ctx, f.Stream, f.Durable)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return nil
+	case err != nil:
+		return unavailable(err)
+	}
+	return weaker("consumer "+f.Durable, ConsumerDifferences(have.CachedInfo().Config, l.options.Replicas))
+}
+
 // gather adds to the first message what is there, and what comes while it may wait.
 func (f Following) gather(ctx context.Context, first jetstream.Msg, arrived <-chan jetstream.Msg) []jetstream.Msg {
 	batch := []jetstream.Msg{first}
@@ -126,8 +142,10 @@ func (l *Ledger) handBatch(ctx context.Context, batch []jetstream.Msg, handle fu
 		}
 		return
 	}
+	failpoint.Here(failpoint.FollowHandled)
 	for _, m := range batch {
 		_ = m.Ack() // where this is lost, the batch comes again and is recognised
+		failpoint.Here(failpoint.FollowAcking)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 // of three brokers either is connected to.
 func TestWhatWasAcknowledgedIsSeenByEveryReplica(t *testing.T) {
 	t.Parallel()
-	brokers := brokertest.Cluster(t, brokertest.Lazy())
+	brokers := brokertest.Cluster(t, 3, brokertest.Lazy())
 	ledgers := make([]*ledger.Ledger, len(brokers))
 	for i, b := range brokers {
 		require.Eventually(t, func() bool {

@@ -18,6 +18,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/clock"
 	"github.com/usherhq/usher/pkg/coalesce"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 )
 
@@ -33,9 +34,10 @@ var (
 
 // Sizes and times of the ledger's traffic.
 const (
-	maxBatch       = 1000            // the server's limit for one atomic batch
-	sideBySide     = 16              // messages that are stored as quickly one by one (a sync each) as together (a batch has a store of its own)
-	publishTimeout = 4 * time.Second // then the outcome is unknown and the caller is told "not now"
+	maxBatch       = 1000               // the server's limit for one atomic batch
+	sideBySide     = 16                 // messages that are stored as quickly one by one (a sync each) as together (a batch has a store of its own)
+	publishTimeout = 4 * time.Second    // then the outcome is unknown and the caller is told "not now"
+	answerTimeout  = 2 * publishTimeout // for whoever waits behind others; patient messages have all the time there is
 	readTimeout    = 5 * time.Second
 	readBatch      = 256 // filters in one read; the server's limit is 1024 subjects
 )
@@ -50,6 +52,9 @@ type Options struct {
 	Durable Durability
 	Logger  *slog.Logger
 	Clock   clock.Clock
+	// ClockIsMoved says that Clock is moved on purpose, so that it is not held against the broker's: for tests of what happens
+	// in days. Without it, a clock that is more than MaxClockOff away is refused at Open, and later makes Healthy say no.
+	ClockIsMoved bool
 }
 
 // Ledger reads and writes the streams.
@@ -59,6 +64,8 @@ type Ledger struct {
 	options Options
 	clock   clock.Clock
 	log     *slog.Logger
+	watched watchedClock
+	unwatch func() // ends the watch over the clock
 
 	publishers map[string]*coalesce.Batcher[[]Message, uint64] // by stream
 	facts      *coalesce.Batcher[factsQuery, []Record]
@@ -69,8 +76,8 @@ type Ledger struct {
 }
 
 // Open checks the server and the streams, creates what is missing, and starts the publishers. The connection stays the
-// caller's. It refuses, with the exact difference, a server that is too old or syncs lazily, and a stream that exists
-// with weaker settings; what is down is problem.NotNow.
+// caller's. It refuses, with the exact difference, a server that is too old or syncs lazily, a stream that exists with weaker
+// settings, and a clock that is far from the broker's; what is down is problem.NotNow.
 func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	if o.Replicas == 0 {
 		o.Replicas = 1
@@ -88,7 +95,8 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
-	l := &Ledger{nc: nc, js: js, options: o, clock: o.Clock, log: o.Logger}
+	l := &Ledger{nc: nc, js: js, options: o, clock: o.Clock, log: o.Logger, unwatch: func() {}}
+	l.watched = watchedClock{clock: o.Clock, steady: clock.Steady, broker: l.brokersTime}
 	if err := checkServer(ctx, nc, o.Durable); err != nil {
 		return nil, err
 	}
@@ -98,8 +106,12 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Ledger, error) {
 	if l.personKey, err = l.ensurePersonKey(ctx); err != nil {
 		return nil, err
 	}
+	failpoint.Here(failpoint.StartPersonKey)
 	if l.reader, l.unread, err = newReader(nc); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	if err := l.checkClock(ctx); err != nil {
+		return nil, errors.Join(err, l.unread())
 	}
 	l.start()
 	return l, nil
@@ -125,6 +137,7 @@ func (l *Ledger) Close() {
 		p.Close()
 	}
 	l.facts.Close()
+	l.unwatch()
 	_ = l.unread() // fails where the connection is closed already
 }
 
@@ -137,12 +150,13 @@ func (l *Ledger) PersonKey() []byte { return l.personKey }
 // Now is the present instant by the ledger's clock.
 func (l *Ledger) Now() time.Time { return l.clock() }
 
-// Healthy returns problem.NotNow while there is no connection to the broker.
+// Healthy returns problem.NotNow while there is no connection to the broker, or the clock is too far from the broker's for
+// anything to be decided by it. It asks nobody.
 func (l *Ledger) Healthy() error {
 	if !l.nc.IsConnected() {
 		return problem.Unavailable("The ledger", fmt.Errorf("nats connection is %s", l.nc.Status()))
 	}
-	return nil
+	return l.watched.healthy()
 }
 
 // Ping asks every stream whether it answers and is still as it was made: a deleted or weakened stream is an error.

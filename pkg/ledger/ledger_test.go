@@ -8,10 +8,12 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/usherhq/usher/events"
@@ -45,52 +47,22 @@ func TestASecondOpenFindsTheStreamsAndTheSamePersonKey(t *testing.T) {
 	require.NoError(t, second.Ping(t.Context()))
 }
 
-func TestAWeakerStreamIsRefusedWithTheExactDifference(t *testing.T) {
-	weaken := map[string]func(*jetstream.StreamConfig){
-		"retention: is WorkQueue, needs Limits":               func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
-		"storage: is Memory, needs File":                      func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
-		"max age: is 1h0m0s, needs 9600h0m0s":                 func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
-		"duplicate window: is 1s, needs 20s":                  func(c *jetstream.StreamConfig) { c.Duplicates = time.Second },
-		"max messages: is 10, needs unlimited":                func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 },
-		"max bytes: is 1048576, needs unlimited":              func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 20 },
-		"max messages per subject: is 1, needs unlimited":     func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 },
-		"max message size: is 1024, needs unlimited":          func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1024 },
-		"allow direct get: is false, needs true":              func(c *jetstream.StreamConfig) { c.AllowDirect = false },
-		"allow atomic publish: is false, needs true":          func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false },
-		"allow message schedules: is false, needs true":       func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = false },
-		"no acknowledgements: is true, needs false":           func(c *jetstream.StreamConfig) { c.NoAck, c.AllowAtomicPublish = true, false },
-		"subjects: is [invitations.*], needs [invitations.>]": func(c *jetstream.StreamConfig) { c.Subjects = []string{"invitations.*"} },
-		"republish: is true, needs false": func(c *jetstream.StreamConfig) {
-			c.RePublish = &jetstream.RePublish{Source: ">", Destination: "leak.>"}
-		},
-		"subject transform: is true, needs false": func(c *jetstream.StreamConfig) {
-			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: ">", Destination: "x.>"}
-		},
-	}
-	good := (&Ledger{options: Options{Replicas: 1, MaxAge: 9600 * time.Hour}}).streams()[1]
-	for difference, change := range weaken {
-		t.Run(difference, func(t *testing.T) {
-			t.Parallel()
-			b := brokertest.Run(t)
-			js, err := jetstream.New(b.Conn(t))
-			require.NoError(t, err)
-			c := good
-			change(&c)
-			_, err = js.CreateStream(t.Context(), c)
-			require.NoError(t, err)
-			_, err = Open(t.Context(), b.Conn(t), Options{Durable: Durability{Declared: true}})
-			require.ErrorContains(t, err, "stream INVITATIONS exists with weaker settings")
-			require.ErrorContains(t, err, difference)
-		})
-	}
+func TestADeploymentFromBeforeTheUndeliveredWereKeptIsBroughtUp(t *testing.T) {
+	b := brokertest.Run(t)
+	open(t, b)
+	require.NoError(t, b.JetStream(t).DeleteStream(t.Context(), events.StreamUndelivered))
+	l := open(t, b)
+	require.NoError(t, l.Ping(t.Context()))
+	_, err := l.State(t.Context(), events.StreamUndelivered)
+	require.NoError(t, err)
 }
 
-func TestFewerReplicasAndALongRequestWindowAreWeaker(t *testing.T) {
-	l := &Ledger{options: Options{Replicas: 3, MaxAge: time.Hour}}
-	requests := l.streams()[0]
-	have := requests
-	have.Replicas, have.Duplicates = 1, time.Minute
-	require.Equal(t, []string{"replicas: is 1, needs 3", "duplicate window: is 1m0s, needs 100ms"}, Differences(have, requests))
+func TestAnotherStreamThatKeepsWhatTheBrokerSaysIsNamed(t *testing.T) {
+	b := brokertest.Run(t)
+	_, err := b.JetStream(t).CreateStream(t.Context(), jetstream.StreamConfig{Name: "MONITORING", Subjects: []string{"$JS.EVENT.ADVISORY.>"}})
+	require.NoError(t, err)
+	_, err = Open(t.Context(), b.Conn(t), Options{Durable: Durability{Declared: true}})
+	require.ErrorContains(t, err, "another stream keeps some of its subjects already ($JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.REQUESTS.*")
 }
 
 func TestALazyBrokerIsRefused(t *testing.T) {
@@ -387,6 +359,29 @@ func TestWithoutABrokerTheAnswerIsNotNow(t *testing.T) {
 	require.ErrorContains(t, err, "not-now")
 }
 
+// TestBehindABrokerThatSaysNothingNobodyWaitsForLong: a stream that could not write once (a full disk, a failed fsync) answers
+// no publish until the broker is started again, and whoever waits behind several of them is told "not now" all the same.
+func TestBehindABrokerThatSaysNothingNobodyWaitsForLong(t *testing.T) {
+	t.Parallel()
+	b := brokertest.Process(t)
+	l, err := Open(t.Context(), b.Conn(t), Options{Durable: Durability{Declared: true}})
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(b.Pid(), syscall.SIGSTOP))
+	id, began := events.NewInvitationID(), time.Now()
+	var racers sync.WaitGroup
+	for range 4 { // one at a time: each expects to be the first
+		m := fact(t, events.InvitationSubject("acme", id, "outcome.declined"), id).Expecting(events.OutcomeFilter("acme", id), 0)
+		racers.Go(func() {
+			_, err := l.Publish(context.Background(), events.StreamInvitations, m)
+			assert.ErrorContains(t, err, "not-now")
+		})
+	}
+	racers.Wait()
+	require.Less(t, time.Since(began), answerTimeout+2*time.Second)
+	require.NoError(t, syscall.Kill(b.Pid(), syscall.SIGCONT))
+	l.Close()
+}
+
 func TestABucketRefusesTheSecondWriter(t *testing.T) {
 	l := open(t, brokertest.Run(t))
 	bucket, err := l.Bucket(t.Context(), BucketOrganizations)
@@ -471,4 +466,40 @@ func TestABacklogCountsWhatAConsumerHasNotFinishedWith(t *testing.T) {
 	require.EqualValues(t, 3, backlog(), "what is being handled counts")
 	require.NoError(t, m.DoubleAck(t.Context()))
 	require.EqualValues(t, 2, backlog())
+}
+
+func TestAWeakerConsumerIsNotFollowed(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	for says, config := range map[string]jetstream.ConsumerConfig{
+		"memory storage: is true, needs false": {Durable: "forgetful", AckPolicy: jetstream.AckExplicitPolicy, MemoryStorage: true},
+		"headers only: is true, needs false":   {Durable: "blind", AckPolicy: jetstream.AckExplicitPolicy, HeadersOnly: true},
+	} {
+		_, err := l.js.CreateConsumer(t.Context(), events.StreamInvitations, config)
+		require.NoError(t, err)
+		err = l.follow(t.Context(), Following{Stream: events.StreamInvitations, Durable: config.Durable, Filters: []string{"invitations.>"}, Batch: 1}, nil)
+		require.ErrorContains(t, err, "ledger: consumer "+config.Durable+" exists with weaker settings ("+says+")")
+	}
+}
+
+// A stream takes a thousand consumers, and mailer and acceptance need theirs: what ended must not fill the places.
+func TestATailThatEndedLeavesNothingBehind(t *testing.T) {
+	l := open(t, brokertest.Run(t))
+	filters := []string{"invitations.acme.>"}
+	for range 20 {
+		ctx, stop := context.WithCancel(t.Context())
+		for range 60 {
+			require.NoError(t, l.Tail(ctx, events.StreamInvitations, filters, func(string) {}))
+		}
+		stop()
+		require.Eventually(t, func() bool {
+			stream, err := l.js.Stream(t.Context(), events.StreamInvitations)
+			return err == nil && stream.CachedInfo().State.Consumers == 0
+		}, 20*time.Second, 5*time.Millisecond)
+	}
+	told := make(chan string, 1)
+	require.NoError(t, l.Tail(t.Context(), events.StreamInvitations, filters, func(subject string) { told <- subject }))
+	id := events.NewInvitationID()
+	_, err := l.Publish(t.Context(), events.StreamInvitations, fact(t, events.InvitationSubject("acme", id, events.FactDeclined), id))
+	require.NoError(t, err)
+	require.Equal(t, events.InvitationSubject("acme", id, events.FactDeclined), <-told)
 }

@@ -67,5 +67,5 @@ func (l *Ledger) provisionObjects(ctx context.Context, name string) error {
 	if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
 		return fmt.Errorf("ledger: create object store %s: %w", name, unavailable(err))
 	}
-	return l.checkStore(ctx, "object store "+name, "OBJ_"+name, 0)
+	return l.checkStore(ctx, "object store "+name, l.store("OBJ_"+name, 0, -1, "$O."+name+".C.>", "$O."+name+".M.>"))
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/coalesce"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 )
 
@@ -26,10 +27,12 @@ const (
 	headerScheduleNext   = "Nats-Schedule-Next"
 )
 
-// Error codes of nats-server that decide what becomes of a publish.
+// Error codes of nats-server that decide what becomes of a publish, or of a start.
 const (
+	codeSubjectsOverlap           = 10065
 	codeWrongLastSequence         = 10071
 	codeWrongLastSequenceConstant = 10164
+	codeNoCluster                 = 10074
 	codeBatchDuplicate            = 10201
 	codeBatchesInFlight           = 10210
 )
@@ -124,6 +127,11 @@ func (l *Ledger) PublishAll(ctx context.Context, stream string, units [][]Messag
 			fit, at = append(fit, unit), append(at, i)
 		}
 	}
+	if len(fit) > 0 && !fit[0][0].patient { // a broker that says nothing holds up whoever is behind, once for each try before
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+	}
 	for i, r := range l.publishers[stream].DoAll(ctx, fit) {
 		if errors.Is(r.Err, coalesce.ErrClosed) || errors.Is(r.Err, context.DeadlineExceeded) || errors.Is(r.Err, context.Canceled) {
 			r.Err = problem.Unavailable("The ledger", r.Err)
@@ -157,6 +165,7 @@ func (l *Ledger) commit(stream string, units [][]Message) []coalesce.Result[uint
 	}
 	l.commitApart(stream, units, now, results)
 	if len(later) > 0 {
+		failpoint.Here(failpoint.LedgerApart)
 		rest := make([][]Message, len(later))
 		for i, at := range later {
 			rest[i] = units[at]
@@ -212,6 +221,7 @@ func (l *Ledger) commitApart(stream string, units [][]Message, at []int, results
 			results[place].Value = first - 1
 		}
 	case len(at) > 1 && refused(err):
+		failpoint.Here(failpoint.LedgerBatchRefused)
 		held := l.holding(stream, batch)
 		var rest []int
 		for i, place := range at {
@@ -224,6 +234,7 @@ func (l *Ledger) commitApart(stream string, units [][]Message, at []int, results
 		if len(rest) == len(at) {
 			half := len(rest) / 2
 			l.commitApart(stream, units, rest[:half], results)
+			failpoint.Here(failpoint.LedgerHalved)
 			rest = rest[half:]
 		}
 		if len(rest) > 0 {
@@ -267,6 +278,7 @@ func (l *Ledger) storeAlone(unit []Message) (uint64, error) {
 	}
 	sequence, err := l.storeOne(unit[0])
 	for i, guard := 1, sequence; i < len(unit) && err == nil; i++ {
+		failpoint.Here(failpoint.LedgerGuarded)
 		sequence, err = l.storeOne(unit[i].Expecting(unit[0].Subject, guard))
 	}
 	return sequence, err
@@ -278,10 +290,12 @@ func (l *Ledger) storeOne(m Message) (uint64, error) {
 	for _, header := range []string{jetstreamext.BatchIDHeader, jetstreamext.BatchSeqHeader, jetstreamext.BatchCommitHeader} {
 		delete(m.Header, header) // left over where a batch was halved down to this
 	}
+	failpoint.Here(failpoint.LedgerAloneStoring)
 	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
 	if err != nil {
 		return 0, err
 	}
+	failpoint.Here(failpoint.LedgerAloneStored)
 	if ack.Duplicate {
 		return 0, ErrDuplicate
 	}
@@ -298,10 +312,12 @@ func (l *Ledger) storeBatch(units [][]Message) (uint64, error) {
 			batch = append(batch, &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
 		}
 	}
+	failpoint.Here(failpoint.LedgerBatchStoring)
 	ack, err := jetstreamext.PublishMsgBatch(ctx, l.js, batch, jetstreamext.BatchFlowControl{AckTimeout: publishTimeout})
 	if err != nil {
 		return 0, err
 	}
+	failpoint.Here(failpoint.LedgerBatchStored)
 	return ack.Sequence - ack.BatchSize + 1, nil
 }
 

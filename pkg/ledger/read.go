@@ -56,6 +56,63 @@ func (l *Ledger) Last(ctx context.Context, stream, filter string) (Record, error
 	return record(raw), nil
 }
 
+// At gives the message that is stored at a sequence, or ErrNotFound where it is gone or never was.
+func (l *Ledger) At(ctx context.Context, stream string, sequence uint64) (Record, error) {
+	if err := l.Healthy(); err != nil {
+		return Record{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	s, err := l.handle(ctx, stream)
+	if err != nil {
+		return Record{}, err
+	}
+	raw, err := s.GetMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Record{}, ErrNotFound
+	}
+	if err != nil {
+		return Record{}, unavailable(err)
+	}
+	return record(raw), nil
+}
+
+// Remove takes the message at a sequence out of a stream for good. One that is not there is fine.
+func (l *Ledger) Remove(ctx context.Context, stream string, sequence uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	s, err := l.handle(ctx, stream)
+	if err != nil {
+		return err
+	}
+	if err := s.DeleteMsg(ctx, sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// Heard lists what the consumers of a stream listen to: their filters.
+func (l *Ledger) Heard(ctx context.Context, stream string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	s, err := l.handle(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	var filters []string
+	consumers := s.ListConsumers(ctx)
+	for c := range consumers.Info() {
+		filters = append(filters, c.Config.FilterSubjects...)
+		if c.Config.FilterSubject != "" {
+			filters = append(filters, c.Config.FilterSubject)
+		}
+	}
+	if err := consumers.Err(); err != nil {
+		return nil, unavailable(err)
+	}
+	return filters, nil
+}
+
 // handle is the stream without asking the server about it: a direct get needs only its name.
 func (l *Ledger) handle(ctx context.Context, stream string) (jetstream.Stream, error) {
 	if s, ok := l.handles.Load(stream); ok {
@@ -191,7 +248,7 @@ func (l *Ledger) page(ctx context.Context, stream, filter string, from uint64, s
 
 // State tells how far a stream goes.
 type State struct {
-	FirstSequence, LastSequence, Messages uint64
+	FirstSequence, LastSequence, Messages, Bytes uint64
 }
 
 // State asks the server how far a stream goes.
@@ -201,5 +258,5 @@ func (l *Ledger) State(ctx context.Context, stream string) (State, error) {
 		return State{}, fmt.Errorf("ledger: stream %s: %w", stream, unavailable(err))
 	}
 	have := s.CachedInfo().State
-	return State{FirstSequence: have.FirstSeq, LastSequence: have.LastSeq, Messages: have.Msgs}, nil
+	return State{FirstSequence: have.FirstSeq, LastSequence: have.LastSeq, Messages: have.Msgs, Bytes: have.Bytes}, nil
 }

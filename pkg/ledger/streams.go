@@ -5,13 +5,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 )
 
@@ -23,11 +23,12 @@ const (
 	BucketPreferences   = "preferences"
 	BucketImports       = "imports"      // bulk jobs
 	BucketImportPages   = "import-pages" // their rows
+	BucketChecks        = "checks"       // what repairs did to timers
 )
 
 // buckets are all buckets, with how long each keeps a key that is not written again; 0 for ever.
 var buckets = map[string]time.Duration{
-	BucketOrganizations: 0, BucketAPIKeys: 0, BucketSuppressions: 0, BucketPreferences: 0,
+	BucketOrganizations: 0, BucketAPIKeys: 0, BucketSuppressions: 0, BucketPreferences: 0, BucketChecks: 0,
 	BucketImports: importsAge, BucketImportPages: importsAge,
 }
 
@@ -41,8 +42,8 @@ const (
 	requestsWindow = 100 * time.Millisecond
 	// ledgerWindow is kept short, because every id in it costs the broker memory and nothing rests on it.
 	ledgerWindow = 20 * time.Second
-	// deadLettersAge bounds what nobody looks at.
-	deadLettersAge = 90 * 24 * time.Hour
+	// DeadLettersAge bounds what nobody looks at.
+	DeadLettersAge = 90 * 24 * time.Hour
 	// importsAge is how long the rows of a bulk job, addresses among them, are kept for its report.
 	importsAge = 30 * 24 * time.Hour
 	// personKeyName cannot be an organization's: those start with a letter or digit.
@@ -65,15 +66,28 @@ func (l *Ledger) streams() []jetstream.StreamConfig {
 	invitations.MaxAge, invitations.AllowMsgSchedules, invitations.AllowRollup = l.options.MaxAge, true, true
 	memberships := base(events.StreamMemberships, events.RootMemberships, "The last message on a subject is the membership")
 	deadLetters := base(events.StreamDeadLetters, events.RootDeadLetters, "What could not be handled, and why")
-	deadLetters.MaxAge = deadLettersAge
-	return []jetstream.StreamConfig{requests, invitations, memberships, deadLetters}
+	deadLetters.MaxAge = DeadLettersAge
+	undelivered := base(events.StreamUndelivered, "", "What the broker will not hand out again, until it is a dead letter")
+	undelivered.MaxAge, undelivered.Subjects = DeadLettersAge, nil
+	for _, stream := range []string{requests.Name, invitations.Name, memberships.Name, deadLetters.Name} {
+		undelivered.Subjects = append(undelivered.Subjects, events.UndeliveredSubjects(stream)...)
+	}
+	return []jetstream.StreamConfig{requests, invitations, memberships, deadLetters, undelivered}
 }
 
 func (l *Ledger) provision(ctx context.Context) error {
 	for _, want := range l.streams() {
+		failpoint.Here(failpoint.StartStream)
 		_, err := l.js.CreateStream(ctx, want)
 		if err == nil {
 			continue
+		}
+		if c, _ := code(err); c == codeNoCluster {
+			return fmt.Errorf("ledger: "+clusterRule.Says, l.options.Replicas)
+		}
+		if c, ok := code(err); ok && c == codeSubjectsOverlap {
+			return fmt.Errorf("ledger: create stream %s: another stream keeps some of its subjects already (%s); each message can be kept by one: give them free there",
+				want.Name, strings.Join(want.Subjects, ", "))
 		}
 		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return fmt.Errorf("ledger: create stream %s: %w", want.Name, unavailable(err))
@@ -83,11 +97,13 @@ func (l *Ledger) provision(ctx context.Context) error {
 		}
 	}
 	for name, age := range buckets {
+		failpoint.Here(failpoint.StartBucket)
 		if err := l.provisionBucket(ctx, name, age); err != nil {
 			return err
 		}
 	}
 	for _, name := range objectStores {
+		failpoint.Here(failpoint.StartObjects)
 		if err := l.provisionObjects(ctx, name); err != nil {
 			return err
 		}
@@ -101,21 +117,25 @@ func (l *Ledger) provisionBucket(ctx context.Context, name string, age time.Dura
 	if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
 		return fmt.Errorf("ledger: create bucket %s: %w", name, unavailable(err))
 	}
-	return l.checkStore(ctx, "bucket "+name, "KV_"+name, age)
+	return l.checkStore(ctx, "bucket "+name, l.store("KV_"+name, age, 1, "$KV."+name+".>"))
+}
+
+// store is what a bucket or an object store needs of its stream, as the client library makes it.
+func (l *Ledger) store(name string, age time.Duration, perSubject int64, subjects ...string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: name, Subjects: subjects, Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
+		MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: perSubject, MaxMsgSize: -1, MaxConsumers: -1,
+		MaxAge: age, Replicas: l.options.Replicas, AllowDirect: true, AllowRollup: true,
+	}
 }
 
 // checkStore refuses a bucket or an object store that keeps less than it should.
-func (l *Ledger) checkStore(ctx context.Context, what, name string, age time.Duration) error {
-	stream, err := l.js.Stream(ctx, name)
+func (l *Ledger) checkStore(ctx context.Context, what string, want jetstream.StreamConfig) error {
+	stream, err := l.js.Stream(ctx, want.Name)
 	if err != nil {
 		return fmt.Errorf("ledger: %s: %w", what, unavailable(err))
 	}
-	have := stream.CachedInfo().Config
-	var diff []string
-	differ(&diff, "storage", have.Storage, jetstream.FileStorage, have.Storage == jetstream.FileStorage)
-	differ(&diff, "replicas", have.Replicas, l.options.Replicas, have.Replicas >= l.options.Replicas)
-	differ(&diff, "max age", have.MaxAge, age, have.MaxAge == 0 || age != 0 && have.MaxAge >= age)
-	return weaker(what, diff)
+	return weaker(what, Differences(stream.CachedInfo().Config, want))
 }
 
 func (l *Ledger) checkStream(ctx context.Context, want jetstream.StreamConfig) error {
@@ -127,47 +147,6 @@ func (l *Ledger) checkStream(ctx context.Context, want jetstream.StreamConfig) e
 		return fmt.Errorf("ledger: stream %s: %w", want.Name, unavailable(err))
 	}
 	return weaker("stream "+want.Name, Differences(stream.CachedInfo().Config, want))
-}
-
-// Differences lists every setting in which a stream promises less than wanted, as "name: is X, needs Y".
-func Differences(have, want jetstream.StreamConfig) []string {
-	var diff []string
-	unlimited := func(n int64) bool { return n <= 0 }
-	differ(&diff, "subjects", have.Subjects, want.Subjects, slices.Equal(have.Subjects, want.Subjects))
-	differ(&diff, "retention", have.Retention, want.Retention, have.Retention == want.Retention)
-	differ(&diff, "storage", have.Storage, want.Storage, have.Storage == want.Storage)
-	differ(&diff, "discard", have.Discard, want.Discard, have.Discard == want.Discard)
-	differ(&diff, "replicas", have.Replicas, want.Replicas, have.Replicas >= want.Replicas)
-	differ(&diff, "max messages", have.MaxMsgs, "unlimited", unlimited(have.MaxMsgs))
-	differ(&diff, "max bytes", have.MaxBytes, "unlimited", unlimited(have.MaxBytes))
-	differ(&diff, "max messages per subject", have.MaxMsgsPerSubject, "unlimited", unlimited(have.MaxMsgsPerSubject))
-	differ(&diff, "max message size", have.MaxMsgSize, "unlimited", unlimited(int64(have.MaxMsgSize)))
-	differ(&diff, "max age", have.MaxAge, want.MaxAge, have.MaxAge == 0 || want.MaxAge != 0 && have.MaxAge >= want.MaxAge)
-	differ(&diff, "duplicate window", have.Duplicates, want.Duplicates, windowFits(have, want))
-	differ(&diff, "no acknowledgements", have.NoAck, false, !have.NoAck)
-	differ(&diff, "sealed", have.Sealed, false, !have.Sealed)
-	differ(&diff, "allow direct get", have.AllowDirect, true, have.AllowDirect)
-	differ(&diff, "allow atomic publish", have.AllowAtomicPublish, true, have.AllowAtomicPublish)
-	differ(&diff, "allow message schedules", have.AllowMsgSchedules, want.AllowMsgSchedules, have.AllowMsgSchedules || !want.AllowMsgSchedules)
-	differ(&diff, "allow rollup", have.AllowRollup, want.AllowRollup, want.AllowRollup || !have.AllowRollup)
-	differ(&diff, "republish", have.RePublish != nil, false, have.RePublish == nil)
-	differ(&diff, "subject transform", have.SubjectTransform != nil, false, have.SubjectTransform == nil)
-	differ(&diff, "mirror or sources", have.Mirror != nil || len(have.Sources) > 0, false, have.Mirror == nil && len(have.Sources) == 0)
-	return diff
-}
-
-// windowFits: for requests a longer window lets one app's id swallow another's, for the rest a shorter one is weaker.
-func windowFits(have, want jetstream.StreamConfig) bool {
-	if want.Name == events.StreamRequests {
-		return have.Duplicates > 0 && have.Duplicates <= want.Duplicates
-	}
-	return have.Duplicates >= want.Duplicates
-}
-
-func differ(diff *[]string, name string, have, want any, ok bool) {
-	if !ok {
-		*diff = append(*diff, fmt.Sprintf("%s: is %v, needs %v", name, have, want))
-	}
 }
 
 func weaker(what string, diff []string) error {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -10,21 +11,55 @@ import (
 // whoever only wants to look again: after a lost connection some subjects may not be told. It returns problem.NotNow when
 // the broker does not answer.
 func (l *Ledger) Tail(ctx context.Context, stream string, filters []string, handle func(subject string)) error {
+	return l.heads(ctx, stream, filters, jetstream.DeliverNewPolicy, func(m jetstream.Msg) { handle(m.Subject()) })
+}
+
+// Heads tells of every message that is stored and of every one that comes, in order and without its body, until ctx ends. It
+// returns problem.NotNow when the broker does not answer; from then on it carries on by itself after a lost connection.
+func (l *Ledger) Heads(ctx context.Context, stream, filter string, handle func(Record)) error {
+	return l.heads(ctx, stream, []string{filter}, jetstream.DeliverAllPolicy, func(m jetstream.Msg) {
+		if r, err := delivered(m); err == nil {
+			handle(r)
+		}
+	})
+}
+
+func (l *Ledger) heads(ctx context.Context, stream string, filters []string, from jetstream.DeliverPolicy, handle func(jetstream.Msg)) error {
 	if err := l.Healthy(); err != nil {
 		return err
 	}
 	bounded, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	consumer, err := l.js.OrderedConsumer(bounded, stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverNewPolicy, HeadersOnly: true,
+		FilterSubjects: filters, DeliverPolicy: from, HeadersOnly: true, InactiveThreshold: tailIdle,
 	})
 	if err != nil {
 		return unavailable(err)
 	}
-	consuming, err := consumer.Consume(func(m jetstream.Msg) { handle(m.Subject()) })
+	consuming, err := consumer.Consume(handle)
 	if err != nil {
 		return unavailable(err)
 	}
-	context.AfterFunc(ctx, consuming.Stop)
+	context.AfterFunc(ctx, func() {
+		consuming.Stop()
+		l.deleteTail(stream, consumer)
+	})
 	return nil
+}
+
+// tailIdle is how long the broker keeps the consumer of a process that died.
+const tailIdle = 30 * time.Second
+
+// deleteTail gives the consumer's place free at once. A stream takes a thousand, and the services' own are among them: pages that
+// are opened and closed again and again would use them up.
+func (l *Ledger) deleteTail(stream string, consumer jetstream.Consumer) {
+	info := consumer.CachedInfo()
+	if info == nil { // being made anew; it goes by itself
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+	defer cancel()
+	if err := l.js.DeleteConsumer(ctx, stream, info.Name); err != nil {
+		l.log.Debug("a consumer that nobody needs stays for a while", "stream", stream, "error", err)
+	}
 }

@@ -86,6 +86,30 @@ type Claim struct {
 // Derive makes the token of one invitation and generation: always the same one while the first key stays. It returns
 // an error when the id is none of an invitation's, or the generation is not within 0 and MaxGeneration.
 func (r *Ring) Derive(purpose Purpose, invitation string, generation int) (Token, error) {
+	return r.derive(r.first, purpose, invitation, generation)
+}
+
+// Every makes every token of one invitation and generation that Verify takes, that of the first key at the top.
+func (r *Ring) Every(purpose Purpose, invitation string, generation int) ([]Token, error) {
+	first, err := r.Derive(purpose, invitation, generation)
+	if err != nil {
+		return nil, err
+	}
+	every := []Token{first}
+	for id, key := range r.keys {
+		if key == nil || byte(id) == r.first {
+			continue
+		}
+		other, err := r.derive(byte(id), purpose, invitation, generation)
+		if err != nil {
+			return nil, err
+		}
+		every = append(every, other)
+	}
+	return every, nil
+}
+
+func (r *Ring) derive(keyID byte, purpose Purpose, invitation string, generation int) (Token, error) {
 	id, err := events.ParseID(events.PrefixInvitation, invitation)
 	if err != nil {
 		return Token{}, fmt.Errorf("links: %w", err)
@@ -93,12 +117,12 @@ func (r *Ring) Derive(purpose Purpose, invitation string, generation int) (Token
 	if generation < 0 || generation > MaxGeneration {
 		return Token{}, fmt.Errorf("links: generation %d is not within 0 and %d", generation, MaxGeneration)
 	}
-	key := r.keys[r.first]
+	key := r.keys[keyID]
 	if key == nil {
 		return Token{}, ErrNoKey
 	}
 	raw := make([]byte, 0, headSize+sha256.Size)
-	raw = append(raw, version, r.first, byte(generation))
+	raw = append(raw, version, keyID, byte(generation))
 	raw = append(raw, id[:]...)
 	raw = sign(raw, key, purpose)
 	return Token{text: encoding.EncodeToString(raw)}, nil

@@ -339,3 +339,33 @@ func BenchmarkVerify(b *testing.B) {
 		_, _ = r.Verify(links.PurposeInvite, token)
 	}
 }
+
+func FuzzParseRing(f *testing.F) {
+	f.Add("1:" + key(1))
+	f.Add("0:" + key(1) + ", 255:" + key(2))
+	f.Add("1:" + key(1) + ",1:" + key(2) + ",2:" + key(1) + ",:,")
+	f.Fuzz(func(t *testing.T, list string) {
+		r, err := links.ParseRing(list)
+		require.Equal(t, err == nil, len(links.Faults(list)) == 0)
+		if err != nil {
+			for entry := range strings.SplitSeq(list, ",") { // of what is long enough to be a secret, nothing is told
+				_, secret, _ := strings.Cut(entry, ":")
+				require.False(t, len(secret) > 40 && strings.Contains(err.Error(), secret))
+			}
+			return
+		}
+		token, err := r.Derive(links.PurposeInvite, invitation, 1)
+		require.NoError(t, err)
+		_, err = r.Verify(links.PurposeInvite, token.Reveal())
+		require.NoError(t, err)
+	})
+}
+
+func TestEveryTokenThatVerifyTakesIsMade(t *testing.T) {
+	both, before := ring(t, "2:"+key(2)+",1:"+key(1)), ring(t, "1:"+key(1))
+	every, err := both.Every(links.PurposeInvite, invitation, 3)
+	require.NoError(t, err)
+	require.Equal(t, []links.Token{derive(t, both, links.PurposeInvite, 3), derive(t, before, links.PurposeInvite, 3)}, every)
+	_, err = (&links.Ring{}).Every(links.PurposeInvite, invitation, 1)
+	require.ErrorIs(t, err, links.ErrNoKey)
+}

@@ -26,33 +26,65 @@ func (*Ring) String() string { return "[link keys]" }
 // GoString hides the keys.
 func (r *Ring) GoString() string { return r.String() }
 
+// What may be wrong with a key of the list that ParseRing reads.
+var (
+	ErrForm      = errors.New("is not of the form id:base64")
+	ErrID        = errors.New("has an id that is not a number from 0 to 255")
+	ErrBase64    = errors.New("is not base64")
+	ErrShort     = fmt.Errorf("has fewer than %d bytes", keySize)
+	ErrGuessable = errors.New("is text or a pattern, not random bytes; make one with: usher keys link")
+	ErrSameID    = errors.New("has an id that was given before")
+	ErrSameKey   = errors.New("was given before under another id")
+)
+
+// Fault is what is wrong with the key at a place of the list, counted from 1.
+type Fault struct {
+	Place int
+	Err   error
+}
+
 // ParseRing reads keys in the form "id:base64,…": ids from 0 to 255, keys of 32 bytes or more. It returns one error that
 // names every fault by the key's place in the list, and never a key.
 func ParseRing(s string) (*Ring, error) {
+	ring, faults := parse(s)
+	if len(faults) == 0 {
+		return ring, nil
+	}
+	var all []error
+	for _, f := range faults {
+		all = append(all, fmt.Errorf("key %d of the list %w", f.Place, f.Err))
+	}
+	return nil, errors.Join(all...)
+}
+
+// Faults lists everything for which ParseRing would refuse a list.
+func Faults(s string) []Fault {
+	_, faults := parse(s)
+	return faults
+}
+
+func parse(s string) (*Ring, []Fault) {
 	ring := &Ring{}
-	var faults []error
+	var faults []Fault
 	for i, entry := range strings.Split(s, ",") {
 		id, key, err := parseKey(strings.TrimSpace(entry))
 		if err == nil {
 			err = ring.add(id, key, i == 0)
 		}
 		if err != nil {
-			faults = append(faults, fmt.Errorf("key %d of the list %w", i+1, err))
+			faults = append(faults, Fault{i + 1, err})
 		}
 	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
-	}
-	return ring, nil
+	return ring, faults
 }
 
 func (r *Ring) add(id byte, key []byte, first bool) error {
 	if r.keys[id] != nil {
-		return errors.New("has an id that was given before")
+		return ErrSameID
 	}
 	for _, other := range r.keys {
 		if bytes.Equal(other, key) {
-			return errors.New("was given before under another id")
+			return ErrSameKey
 		}
 	}
 	if first {
@@ -65,20 +97,20 @@ func (r *Ring) add(id byte, key []byte, first bool) error {
 func parseKey(entry string) (byte, []byte, error) {
 	name, text, ok := strings.Cut(entry, ":")
 	if !ok {
-		return 0, nil, errors.New("is not of the form id:base64")
+		return 0, nil, ErrForm
 	}
 	id, err := strconv.ParseUint(name, 10, 8)
 	if err != nil {
-		return 0, nil, errors.New("has an id that is not a number from 0 to 255")
+		return 0, nil, ErrID
 	}
 	key, err := decodeKey(text)
 	switch {
 	case err != nil:
-		return 0, nil, errors.New("is not base64")
+		return 0, nil, ErrBase64
 	case len(key) < keySize:
-		return 0, nil, fmt.Errorf("has fewer than %d bytes", keySize)
+		return 0, nil, ErrShort
 	case guessable(key):
-		return 0, nil, errors.New("is text or a pattern, not random bytes; make one with: openssl rand -base64 32")
+		return 0, nil, ErrGuessable
 	}
 	return byte(id), key, nil
 }

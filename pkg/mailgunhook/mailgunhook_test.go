@@ -139,3 +139,15 @@ func FuzzParseNeverPanics(f *testing.F) {
 		}
 	})
 }
+
+// Whatever is posted: without the right signature it is nobody's report.
+func FuzzParseTakesNothingUnsigned(f *testing.F) {
+	f.Add(hook(now, report("delivered", "")))
+	f.Add(signed(now, "", "", `{}`))
+	f.Add(`{"signature":{"timestamp":1e9,"token":null},"event-data":[]}`)
+	f.Add(`{"Signature":{},"signature":{},"event-data":{},"event-data":{}}`)
+	f.Fuzz(func(t *testing.T, body string) {
+		_, err := mailgunhook.Parse([]byte(body), "another-key", now)
+		require.Error(t, err)
+	})
+}

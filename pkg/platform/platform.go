@@ -16,6 +16,7 @@ import (
 	"github.com/usherhq/usher/pkg/apikeys"
 	"github.com/usherhq/usher/pkg/bus"
 	"github.com/usherhq/usher/pkg/clock"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/preferences"
@@ -61,6 +62,10 @@ type Options struct {
 	// Redis is the in-process Redis, nil for the one at the settings' address.
 	Redis *redisdb.Embedded
 	Clock clock.Clock
+	// ClockIsMoved says that Clock is moved on purpose; see ledger.Options.
+	ClockIsMoved bool
+	// LedgerAlone opens the broker's side and nothing that needs Redis, for work that must be possible while Redis is down.
+	LedgerAlone bool
 }
 
 // Open connects, checks what was promised (server versions, durability, stream settings, Redis's eviction policy), and
@@ -73,12 +78,19 @@ func Open(ctx context.Context, s settings.Settings, o Options) (p *Platform, err
 	}
 	p.plainLogger = telemetry.Logger(o.Logs, s.LogLevel)
 	p.Logger = p.plainLogger.With("service", o.Name)
+	if failpoint.Compiled {
+		p.Logger.Warn("built with failpoints: for fault runs only")
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
 		}
 	}()
+	failpoint.Here(failpoint.StartSettings)
 	steps := []func(context.Context, Options) error{p.openCollector, p.openProfiles, p.openTracing, p.openLedger, p.openRedis, p.openMemory}
+	if o.LedgerAlone {
+		steps = []func(context.Context, Options) error{p.openTracing, p.openLedger}
+	}
 	for _, step := range steps {
 		if err := step(ctx, o); err != nil {
 			return p, err
@@ -91,6 +103,7 @@ func (p *Platform) onClose(f func() error) { p.closers = append(p.closers, f) }
 
 // Close closes in reverse order: what was opened last may still need what was opened first.
 func (p *Platform) Close() error {
+	failpoint.Here(failpoint.StopClosing)
 	var errs []error
 	for i := len(p.closers) - 1; i >= 0; i-- {
 		errs = append(errs, p.closers[i]())
@@ -117,9 +130,10 @@ func (p *Platform) openLedger(ctx context.Context, o Options) error {
 		return err
 	}
 	p.Conn = conn
+	failpoint.Here(failpoint.StartBroker)
 	p.onClose(func() error { conn.Close(); return nil })
 	p.Ledger, err = ledger.Open(ctx, conn, ledger.Options{
-		Replicas: p.Settings.Replicas, MaxAge: p.Settings.LedgerAge, Logger: p.Logger, Clock: p.Clock,
+		Replicas: p.Settings.Replicas, MaxAge: p.Settings.LedgerAge, Logger: p.Logger, Clock: p.Clock, ClockIsMoved: o.ClockIsMoved,
 		Durable: ledger.Durability{
 			MonitoringURL: p.Settings.NATSMonitoring,
 			Declared:      o.Broker != nil || p.Settings.NATSSync == "always",
@@ -130,6 +144,7 @@ func (p *Platform) openLedger(ctx context.Context, o Options) error {
 		return err
 	}
 	p.onClose(func() error { p.Ledger.Close(); return nil })
+	failpoint.Here(failpoint.StartLedger)
 	return nil
 }
 
@@ -147,6 +162,7 @@ func (p *Platform) openRedis(ctx context.Context, o Options) error {
 	if err := db.Check(ctx, !p.Settings.Development()); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.StartRedis)
 	p.Views = views.New(db, p.Ledger, p.Logger, p.Registry)
 	p.onClose(func() error { p.Views.Close(); return nil })
 	return nil
@@ -172,12 +188,14 @@ func (p *Platform) openMemory(ctx context.Context, _ Options) error {
 		if _, err = p.Keys.Adopt(ctx, p.Settings.BootstrapKey, "bootstrap", ""); err != nil {
 			return fmt.Errorf("USHER_BOOTSTRAP_API_KEY: %w", err)
 		}
+		failpoint.Here(failpoint.StartKey)
 	}
 	if p.Settings.LinkKeys != "" {
 		if p.Links, err = links.ParseRing(p.Settings.LinkKeys); err != nil {
 			return fmt.Errorf("USHER_LINK_KEYS: %w", err)
 		}
 	}
+	failpoint.Here(failpoint.StartMemory)
 	return nil
 }
 

@@ -101,7 +101,7 @@ type Error struct {
 	Fields []events.FieldError
 	// Other is the id of what stands in the way: the open invitation, or the member.
 	Other string
-	// RetryAfter is when to try again, where the code allows that (NotNow, TooMany).
+	// RetryAfter is when to try again, where that may help (NotNow, TooMany, Again).
 	RetryAfter time.Duration
 	// Cause is the error behind it, for the log alone.
 	Cause error
@@ -115,6 +115,13 @@ func New(code Code, format string, args ...any) *Error {
 // Unavailable is the refusal of a dependency that is down: nothing was decided, ask again.
 func Unavailable(what string, cause error) *Error {
 	return &Error{Code: NotNow, Detail: what + " is not available right now; nothing was lost, try again shortly.", RetryAfter: 2 * time.Second, Cause: cause}
+}
+
+// Again is the refusal of what others changed at the same time: the same request may succeed in a moment.
+func Again(format string, args ...any) *Error {
+	e := New(Conflict, format, args...)
+	e.RetryAfter = time.Second
+	return e
 }
 
 // Fields makes an Invalid refusal of field errors.

@@ -15,6 +15,7 @@ import (
 	"github.com/usherhq/usher/pkg/address"
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/apikeys"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/links"
@@ -96,6 +97,7 @@ func (r *Redeemer) open(ctx context.Context, token string) (opened, error) {
 	if err != nil {
 		return opened{}, err
 	}
+	failpoint.Here(failpoint.LinkFound)
 	var record invitation.Record
 	if hit && reference.Invitation == claim.Invitation {
 		record, err = invitation.Standing(ctx, r.Ledger, reference.Organization, claim.Invitation)
@@ -148,7 +150,7 @@ func (r *Redeemer) late(o opened) error {
 	if end := r.ended(o); end != nil {
 		return end
 	}
-	return problem.New(problem.Conflict, "The invitation is being answered by others at the same time; try again.")
+	return problem.Again("The invitation is being answered by others at the same time; try again.")
 }
 
 // Lookup shows what a link is about, and changes nothing. It returns problem.NotFound for a link that leads nowhere and
@@ -218,6 +220,7 @@ type By struct {
 // problem.Invalid for a missing name, problem.WrongAccount where somebody else is signed in, problem.AuthorityLost or
 // problem.RoleGone.
 func (r *Redeemer) Accept(ctx context.Context, token string, by By) (Success, error) {
+	failpoint.Here(failpoint.AcceptAsked)
 	o, err := r.open(ctx, token)
 	if err != nil {
 		return Success{}, err
@@ -249,6 +252,7 @@ func (r *Redeemer) accept(ctx context.Context, o opened, by By) (Success, error)
 	if err != nil {
 		return Success{}, err
 	}
+	failpoint.Here(failpoint.AcceptChecked)
 	won, err := r.end(ctx, &p.Record, events.FactAccepted, &events.InvitationAccepted{
 		Invitation: o.record.ID, Generation: o.claim.Generation, Person: o.record.Request.Person, Name: name, Invitee: p.Invitee,
 		Locale: locale(by.Locale),
@@ -256,6 +260,7 @@ func (r *Redeemer) accept(ctx context.Context, o opened, by By) (Success, error)
 	if err != nil {
 		return Success{}, err
 	}
+	failpoint.Here(failpoint.AcceptLearned)
 	if !won && p.Record.Outcome != invitation.Accepted {
 		return Success{}, r.late(opened{record: p.Record, claim: o.claim})
 	}
@@ -390,12 +395,14 @@ func (r *Redeemer) decline(ctx context.Context, o opened, reason string) (Previe
 		return p, end
 	}
 	if o.record.Outcome != invitation.Declined {
+		failpoint.Here(failpoint.DeclineChecked)
 		won, err := r.end(ctx, &p.Record, events.FactDeclined, &events.InvitationDeclined{
 			Invitation: o.record.ID, Generation: o.claim.Generation, Reason: reason,
 		})
 		if err != nil {
 			return p, err
 		}
+		failpoint.Here(failpoint.DeclineLearned)
 		if !won && p.Record.Outcome != invitation.Declined {
 			return p, r.late(opened{record: p.Record, claim: o.claim})
 		}
@@ -439,6 +446,7 @@ func End(ctx context.Context, l *ledger.Ledger, record *invitation.Record, fact 
 	if err != nil {
 		return false, err
 	}
+	failpoint.Here(failpoint.OutcomePublished)
 	record.Apply(e, sequence, e.Time)
 	return true, nil
 }

@@ -45,7 +45,7 @@ func setup(t *testing.T, policy ...roster.Policy) *desk {
 	d := &desk{}
 	// Ten past some hour, so that no test crosses into the next, where limits begin anew.
 	d.ahead.Store(int64(time.Until(time.Now().Truncate(time.Hour).Add(70 * time.Minute))))
-	l, err := ledger.Open(t.Context(), brokertest.Run(t).Conn(t), ledger.Options{Durable: ledger.Durability{Declared: true}, Clock: d.now})
+	l, err := ledger.Open(t.Context(), brokertest.Run(t).Conn(t), ledger.Options{Durable: ledger.Durability{Declared: true}, Clock: d.now, ClockIsMoved: true})
 	require.NoError(t, err)
 	t.Cleanup(l.Close)
 	r, err := roster.Open(t.Context(), l, roster.DefaultRoles)

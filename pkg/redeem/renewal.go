@@ -8,6 +8,7 @@ import (
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
@@ -61,6 +62,7 @@ func (r *Redeemer) Renew(ctx context.Context, token string) (Renewal, error) {
 	if answer.Renewed, err = r.renew(ctx, p); err != nil {
 		return answer, err
 	}
+	failpoint.Here(failpoint.RenewAdmitted)
 	return answer, r.asked(ctx, &answer.Record, answer.Renewed)
 }
 

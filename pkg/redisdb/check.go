@@ -11,13 +11,13 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/usherhq/usher/pkg/problem"
+	"github.com/usherhq/usher/pkg/refusal"
 )
 
 // oldest is the first Redis that knows SET with both NX and GET.
 const oldest = 7
 
-// Check refuses a server that would lose what it was given. It names every difference: a version before 7, an eviction
-// policy other than noeviction and, in production, a server without append-only file. It returns problem.NotNow where the
+// Check refuses a server that would lose what it was given, and names every rule it breaks. It returns problem.NotNow where the
 // server does not answer. The in-process server always passes: it is refilled from the ledger at each start.
 func (db *DB) Check(ctx context.Context, production bool) error {
 	if db.embedded {
@@ -44,27 +44,71 @@ func (db *DB) Check(ctx context.Context, production bool) error {
 	return errors.Join(faults...)
 }
 
-func (db *DB) checkServer(ctx context.Context, server redis.Cmdable, production bool) error {
-	text, err := server.Info(ctx).Result()
+// server is what a Redis says about itself.
+type server struct {
+	info       map[string]string
+	fsync      string // appendfsync; empty where the server does not tell
+	production bool
+}
+
+// Rules are the promises of Redis, as the documentation has them.
+var Rules = refusal.Lines(rules)
+
+var rules = []refusal.Rule[server]{
+	refusal.Of("version", "older than 7: it does not know what claims are made with", "Redis is version %q, and must be 7 or newer", func(s server) refusal.Values {
+		major, _, _ := strings.Cut(s.info["redis_version"], ".")
+		n, err := strconv.Atoi(major)
+		return refusal.If(err != nil || n < oldest, s.info["redis_version"])
+	}),
+	refusal.Of("role", "a replica: it takes no writes, or loses them", "Redis is a replica (role %q), and must be the primary", func(s server) refusal.Values {
+		return refusal.If(s.info["role"] != "master", s.info["role"])
+	}),
+	refusal.Of("maxmemory-policy", "any that evicts", "Redis has maxmemory-policy %q, and must have \"noeviction\": others forget keys silently when memory runs short", func(s server) refusal.Values {
+		return refusal.If(s.info["maxmemory_policy"] != "noeviction", s.info["maxmemory_policy"])
+	}),
+	refusal.Of("appendonly", "no, in production", "Redis has appendonly \"no\", and must have \"yes\" in production: without it a restart comes up empty", func(s server) refusal.Values {
+		return refusal.If(s.production && s.info["aof_enabled"] != "1")
+	}),
+	refusal.Of("appendfsync", "no, in production, where Redis lets its user ask (+config|get)", "Redis has appendfsync %q, and must have \"everysec\" or \"always\" in production: claims made in the last half minute would be lost with the power, and mails sent twice", func(s server) refusal.Values {
+		return refusal.If(s.production && s.info["aof_enabled"] == "1" && s.fsync == "no", s.fsync)
+	}),
+}
+
+func (db *DB) checkServer(ctx context.Context, client redis.Cmdable, production bool) error {
+	text, err := client.Info(ctx).Result()
 	switch {
 	case redis.HasErrorPrefix(err, "NOPERM"):
 		return errors.New("redisdb: Redis does not let this user read INFO, so its settings cannot be checked; allow the user +info")
 	case err != nil:
 		return unavailable(err)
 	}
-	info := fieldsOf(text)
+	s := server{info: fieldsOf(text), production: production}
+	if s.fsync, err = db.fsync(ctx, client, production); err != nil {
+		return err
+	}
 	var faults []error
-	major, _, _ := strings.Cut(info["redis_version"], ".")
-	if n, err := strconv.Atoi(major); err != nil || n < oldest {
-		faults = append(faults, fmt.Errorf("redisdb: Redis is version %q, and must be %d or newer", info["redis_version"], oldest))
-	}
-	if policy := info["maxmemory_policy"]; policy != "noeviction" {
-		faults = append(faults, fmt.Errorf("redisdb: Redis has maxmemory-policy %q, and must have \"noeviction\": others forget keys silently when memory runs short", policy))
-	}
-	if production && info["aof_enabled"] != "1" {
-		faults = append(faults, errors.New("redisdb: Redis has appendonly \"no\", and must have \"yes\" in production: without it a restart comes up empty"))
+	for _, sentence := range refusal.Check(rules, s) {
+		faults = append(faults, errors.New("redisdb: "+sentence))
 	}
 	return errors.Join(faults...)
+}
+
+// fsync asks how often the append-only file is synced. Hosted servers seldom let anybody ask; they are taken at their word, with
+// a warning, because what Redis forgets is in the ledger too.
+func (db *DB) fsync(ctx context.Context, client redis.Cmdable, production bool) (string, error) {
+	if !production {
+		return "", nil
+	}
+	const setting = "appendfsync"
+	have, err := client.ConfigGet(ctx, setting).Result()
+	if _, answered := errors.AsType[redis.Error](err); answered {
+		db.log.Warn("Redis does not let its appendfsync be asked for: it must be everysec or always; to have it checked, allow the user +config|get", "error", err)
+		return "", nil
+	}
+	if err != nil {
+		return "", unavailable(err)
+	}
+	return have[setting], nil
 }
 
 // fieldsOf reads the answer to INFO.

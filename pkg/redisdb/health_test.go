@@ -30,7 +30,8 @@ func everything(ctx context.Context, db *redisdb.DB) map[string]error {
 	_, errs["Begin"] = db.Begin(ctx, "key", "k", "f")
 	errs["Finish"] = db.Finish(ctx, "key", "k", "f", redisdb.Answer{})
 	errs["Abandon"] = db.Abandon(ctx, "key", "k")
-	_, errs["FirstSeen"] = db.FirstSeen(ctx, "token", time.Hour)
+	_, errs["FirstSeen"] = db.FirstSeen(ctx, "token")
+	errs["Seen"] = db.Seen(ctx, "token", time.Hour)
 	errs["ForgetSeen"] = db.ForgetSeen(ctx, "token")
 	_, _, errs["Take"] = db.Take(ctx, redisdb.Limit{What: "renewals", Most: 1, Per: time.Hour})
 	_, errs["Records"] = db.Records(ctx, "acme", []string{"one"})
@@ -39,7 +40,29 @@ func everything(ctx context.Context, db *redisdb.DB) map[string]error {
 	_, errs["Counts"] = db.Counts(ctx, "acme")
 	_, errs["PersonInvitations"] = db.PersonInvitations(ctx, "acme", "p")
 	errs["Ping"] = db.Ping(ctx)
+	whole(ctx, db, errs)
 	return errs
+}
+
+// whole calls what reads everything, and what mends it.
+func whole(ctx context.Context, db *redisdb.DB, errs map[string]error) {
+	var one redisdb.StoredToken
+	errs["Sweep"] = db.Sweep(ctx, func(part redisdb.Sweep) { one = part.Tokens[0] })
+	for _, err := range db.EveryRecord(ctx, "acme") {
+		errs["EveryRecord"] = err
+	}
+	for _, err := range db.EveryPerson(ctx, "acme") {
+		errs["EveryPerson"] = err
+	}
+	_, errs["Listed"] = db.Listed(ctx, "acme")
+	_, errs["Indexes"] = db.Indexes(ctx, "acme", []string{"0:combo"})
+	_, _, errs["Tally"] = db.Tally(ctx, "acme", true)
+	errs["DropToken"] = db.DropToken(ctx, one)
+	errs["Enlist"] = db.Enlist(ctx, "acme", redisdb.Entry{ID: "one", Score: 1}, "combo", []byte("x"))
+	errs["Strike"] = db.Strike(ctx, "acme", "0:combo", redisdb.Entry{ID: "one", Score: 1})
+	errs["Announce"] = db.Announce(ctx, "acme", redisdb.Index{Name: "0:combo"})
+	errs["SetPerson"] = db.SetPerson(ctx, "acme", "p", "", "one")
+	errs["DropRecord"] = db.DropRecord(ctx, "acme", "one", "x")
 }
 
 func requireNotNow(t *testing.T, errs map[string]error) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/usherhq/usher/pkg/failpoint"
 )
 
 // IdempotencyState tells what is known of a request with an Idempotency-Key.
@@ -55,6 +57,7 @@ func (db *DB) Begin(ctx context.Context, scope, key, fingerprint string) (Idempo
 		return Idempotency{}, err
 	}
 	if c.Err() != nil || c.Val() == lease {
+		failpoint.Here(failpoint.APILeased)
 		return Idempotency{State: IdempotencyNew}, nil
 	}
 	return db.before(c.Val(), fingerprint)

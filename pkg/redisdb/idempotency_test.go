@@ -115,7 +115,7 @@ func TestAWebhookIsSeenFirstOnlyOnce(t *testing.T) {
 		var calls sync.WaitGroup
 		for range 64 {
 			calls.Go(func() {
-				if ok, err := db.FirstSeen(t.Context(), "token", time.Hour); err == nil && ok {
+				if ok, err := db.FirstSeen(t.Context(), "token"); err == nil && ok {
 					first.Add(1)
 				}
 			})
@@ -123,14 +123,31 @@ func TestAWebhookIsSeenFirstOnlyOnce(t *testing.T) {
 		calls.Wait()
 		require.EqualValues(t, 1, first.Load())
 
-		other, err := db.FirstSeen(t.Context(), "another", time.Hour)
+		other, err := db.FirstSeen(t.Context(), "another")
 		require.NoError(t, err)
 		require.True(t, other)
-		require.InDelta(t, time.Hour, ttl(t, db, keys(t, db, "usher:webhook:")[0]), float64(time.Minute))
 
 		require.NoError(t, db.ForgetSeen(t.Context(), "token"))
-		again, err := db.FirstSeen(t.Context(), "token", time.Hour)
+		again, err := db.FirstSeen(t.Context(), "token")
 		require.NoError(t, err)
 		require.True(t, again)
+	})
+}
+
+// T027: a process that died between the mark and the ledger must not make the provider's next try look like a replay.
+func TestAWebhookIsAReplayOnlyOnceItsWordIsKept(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, db *redisdb.DB) {
+		first, err := db.FirstSeen(t.Context(), "token")
+		require.NoError(t, err)
+		require.True(t, first)
+		require.InDelta(t, time.Minute, ttl(t, db, keys(t, db, "usher:webhook:")[0]), float64(5*time.Second))
+		_, err = db.FirstSeen(t.Context(), "token")
+		require.True(t, problem.Is(err, problem.NotNow), "the provider is to come again")
+
+		require.NoError(t, db.Seen(t.Context(), "token", time.Hour))
+		require.InDelta(t, time.Hour, ttl(t, db, keys(t, db, "usher:webhook:")[0]), float64(time.Minute))
+		again, err := db.FirstSeen(t.Context(), "token")
+		require.NoError(t, err)
+		require.False(t, again)
 	})
 }

@@ -42,7 +42,7 @@ func idempotencyKey(scope, key string) string {
 	return "usher:idempotency:" + digest(strconv.Itoa(len(scope))+":"+scope+key)
 }
 
-// usher:webhook:<hash of the provider's token> → the nonce of whoever saw it first. Lives as long as the caller says.
+// usher:webhook:<hash of the provider's token> → the nonce of whoever saw it first, for leaseLife; then that it is stored, as long as the caller says.
 func webhookKey(token string) string { return "usher:webhook:" + digest(token) }
 
 // usher:session:<SHA-256 of the token> → "<end in milliseconds> <data>". Lives for sessionIdle after its last use.

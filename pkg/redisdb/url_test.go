@@ -65,3 +65,27 @@ func TestAURLThatCannotBeReadIsRefusedWithoutShowingIt(t *testing.T) {
 		require.Error(t, err, url)
 	}
 }
+
+// Wherever in a URL the secret stands, no refusal shows it.
+func FuzzParseURL(f *testing.F) {
+	for _, url := range [][2]string{
+		{"redis://usher:", "p%40ss%2Fw%3Ard%2C@h1:1,h2"}, {"redis+sentinel://", "one,two:2/mymaster/3"}, {"redis://one:1?addr=two:2&", "master_name=m"},
+		{"unix://usher:s3cret@/run/", "redis.sock?db=4"}, {"rediss+cluster://[::1]:6380,[::1%25eth0]/", ""}, {"redis://", "@/?addr="}, {"", "redis://,:@,/,?,"},
+		{"redis://host?db=", ""}, {"redis://host:", ""}, {"redis+", "://host"}, {"redis://:%", "@host"},
+	} {
+		f.Add(url[0], url[1])
+	}
+	f.Fuzz(func(t *testing.T, before, after string) {
+		const secret = "hunter2"
+		server, err := redisdb.ParseURL(before + secret + after)
+		if err != nil {
+			require.NotContains(t, err.Error(), secret)
+			return
+		}
+		require.NotEmpty(t, server.Addrs)
+		require.False(t, server.Cluster && server.Database != 0)
+		for _, addr := range server.Addrs {
+			require.NotEmpty(t, addr)
+		}
+	})
+}

@@ -35,6 +35,7 @@ type Organization struct {
 	CreatedAt time.Time `json:"created_at"`
 
 	revision uint64
+	changed  time.Time
 }
 
 // The most characters an organization's own words may have. Mails have room for no more.
@@ -49,6 +50,9 @@ const (
 
 // Revision tells one version of an organization from another; 0 for one that is not stored.
 func (o Organization) Revision() uint64 { return o.revision }
+
+// ChangedAt is when this version of the organization was stored.
+func (o Organization) ChangedAt() time.Time { return o.changed }
 
 // Policy is what an organization decided for itself. The zero value is the instance's default.
 type Policy struct {
@@ -150,7 +154,7 @@ func (r *Roster) organizationChanged(e ledger.Entry) {
 func decodeOrganization(e ledger.Entry) (Organization, error) {
 	var o Organization
 	err := json.Unmarshal(e.Value, &o)
-	o.ID, o.revision = e.Key, e.Revision
+	o.ID, o.revision, o.changed = e.Key, e.Revision, e.Time
 	return o, err
 }
 
@@ -260,7 +264,7 @@ func (r *Roster) Change(ctx context.Context, id string, change func(o *Organizat
 		}
 		return o, revision == 0, err
 	}
-	return Organization{ID: id}, false, problem.New(problem.Conflict, "The organization is being changed by others; try again.")
+	return Organization{ID: id}, false, problem.Again("The organization is being changed by others; try again.")
 }
 
 // Stored reads an organization from the ledger itself, where memory may not know of the newest change yet. It returns
@@ -301,7 +305,7 @@ func (r *Roster) store(ctx context.Context, o *Organization, revision uint64) er
 		o.revision, err = r.bucket.Update(ctx, o.ID, value, revision)
 	}
 	if err == nil {
-		r.organizationChanged(ledger.Entry{Key: o.ID, Value: value, Revision: o.revision})
+		r.organizationChanged(ledger.Entry{Key: o.ID, Value: value, Revision: o.revision, Time: r.ledger.Now()})
 	}
 	return err
 }

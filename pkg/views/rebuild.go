@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 )
@@ -63,6 +64,7 @@ func (v *Views) rebuildWindow(ctx context.Context, window []ledger.Record, token
 			if err := v.merge(ctx, map[string]map[string]*invitation.Record{org: part}); err != nil {
 				return err
 			}
+			failpoint.Here(failpoint.RebuildMerged)
 			if err := tokens(ctx, open); err != nil {
 				return err
 			}
@@ -84,5 +86,6 @@ func (v *Views) rebuildWindow(ctx context.Context, window []ledger.Record, token
 			return err
 		}
 	}
+	failpoint.Here(failpoint.RebuildWindow)
 	return nil
 }

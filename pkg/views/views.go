@@ -15,6 +15,7 @@ import (
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/coalesce"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
@@ -82,6 +83,7 @@ func (v *Views) Run(ctx context.Context) error {
 
 // Apply takes in stored events of either stream.
 func (v *Views) Apply(ctx context.Context, stored []ledger.Record) error {
+	failpoint.Here(failpoint.ViewsReceived)
 	fresh := stored[:0:0]
 	for _, s := range stored {
 		if strings.HasPrefix(s.Subject, events.RootInvitations) && v.seen.has(s.Sequence) {
@@ -165,6 +167,7 @@ func (v *Views) mergeOnce(ctx context.Context, org string, records map[string]*i
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Here(failpoint.ViewsRead)
 	var changes []redisdb.Change
 	for i, id := range ids {
 		if change, same := v.change(org, id, have[i], records[id]); !same {
@@ -175,6 +178,7 @@ func (v *Views) mergeOnce(ctx context.Context, org string, records map[string]*i
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Here(failpoint.ViewsApplied)
 	left = map[string]*invitation.Record{}
 	for _, i := range conflicts {
 		left[changes[i].ID] = records[changes[i].ID]
@@ -203,6 +207,9 @@ func (v *Views) change(org, id string, old []byte, add *invitation.Record) (redi
 	}
 	return c, string(now) == string(old)
 }
+
+// Place tells where lists show a record: in the index of that combo, at that score; in none where the combo is empty.
+func Place(r *invitation.Record) (string, uint64) { return combo(r), listed(r) }
 
 // listed is the place of a record in lists: the sequence of what made it.
 func listed(r *invitation.Record) uint64 {

@@ -9,6 +9,8 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/deadletters"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/platform"
@@ -23,6 +25,7 @@ const source = "/usher/acceptance"
 type Service struct {
 	*platform.Platform
 	router *bus.Router
+	clerk  *deadletters.Clerk
 }
 
 // New registers the worker's handlers.
@@ -31,7 +34,7 @@ func New(p *platform.Platform) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{Platform: p, router: router}
+	s := &Service{Platform: p, router: router, clerk: deadletters.NewClerk(p.Ledger, p.Logger, p.Registry)}
 	subscribe := func(durable, fact string, inFlight int) bus.Subscription {
 		return bus.Subscription{
 			Stream: events.StreamInvitations, Durable: durable, InFlight: inFlight,
@@ -43,8 +46,16 @@ func New(p *platform.Platform) (*Service, error) {
 	return s, nil
 }
 
-// Run works until ctx ends and running handlers have finished.
-func (s *Service) Run(ctx context.Context) error { return s.router.Run(ctx) }
+// Run works until ctx ends and running handlers have finished. The worker keeps the dead letters of all, too.
+func (s *Service) Run(ctx context.Context) error {
+	keeping, stop := context.WithCancel(ctx)
+	defer stop()
+	kept := make(chan error, 1)
+	go func() { kept <- s.clerk.Run(keeping) }()
+	err := s.router.Run(ctx)
+	stop()
+	return errors.Join(err, <-kept)
+}
 
 // Healthy returns an error while nothing is consumed.
 func (s *Service) Healthy(context.Context) error { return s.router.Healthy() }
@@ -57,6 +68,7 @@ func (s *Service) accepted(ctx context.Context, m *bus.Received) error {
 	if !ok || !known {
 		return bus.Never("unexpected-event", errors.New("not an accepted invitation"))
 	}
+	failpoint.Here(failpoint.AcceptanceReceived)
 	record, err := invitation.Standing(ctx, s.Ledger, org, id)
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && record.Request == nil {
 		return bus.Never("unknown-invitation", errors.New("there is no record of this invitation"))
@@ -67,6 +79,7 @@ func (s *Service) accepted(ctx context.Context, m *bus.Received) error {
 	if record.OutcomeSeq != m.Sequence {
 		return bus.Never("not-the-outcome", errors.New("another outcome of this invitation was first"))
 	}
+	failpoint.Here(failpoint.AcceptanceRead)
 	role, err := s.role(ctx, record.Request)
 	if problem.Is(err, problem.AuthorityLost) || problem.Is(err, problem.RoleGone) {
 		return s.refuse(ctx, m, record, refusal(err))
@@ -74,6 +87,7 @@ func (s *Service) accepted(ctx context.Context, m *bus.Received) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.AcceptanceDecided)
 	return s.provision(ctx, m, record, role, said)
 }
 
@@ -130,6 +144,7 @@ func (s *Service) provision(ctx context.Context, m *bus.Received, record invitat
 		}
 		sequence, err := s.Ledger.Publish(ctx, events.StreamMemberships, message.Expecting(subject, expected))
 		if err == nil {
+			failpoint.Here(failpoint.AcceptanceProvisioned)
 			s.Roster.Learn(provisioned.Membership, sequence, false)
 			return nil
 		}
@@ -150,7 +165,7 @@ func (s *Service) provision(ctx context.Context, m *bus.Received, record invitat
 			return s.refuse(ctx, m, record, events.RefusedMember)
 		}
 	}
-	return problem.New(problem.Conflict, "The membership is being changed by others.")
+	return problem.Again("The membership is being changed by others.")
 }
 
 func by(q *events.InvitationRequested) string {
@@ -178,6 +193,7 @@ func (s *Service) refuse(ctx context.Context, m *bus.Received, record invitation
 		return err
 	}
 	s.Logger.WarnContext(ctx, "an acceptance was refused", "invitation", record.ID, "reason", reason)
+	failpoint.Here(failpoint.AcceptanceRefusing)
 	return s.publish(ctx, message)
 }
 
@@ -188,6 +204,7 @@ func (s *Service) expiryDue(ctx context.Context, m *bus.Received) error {
 	if !ok || !known {
 		return bus.Never("unexpected-event", errors.New("not a timer of an invitation"))
 	}
+	failpoint.Here(failpoint.ExpiryReceived)
 	record, err := invitation.Standing(ctx, s.Ledger, org, id)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return nil // a claim whose invitation was never made: its publisher died in between
@@ -205,12 +222,14 @@ func (s *Service) expiryDue(ctx context.Context, m *bus.Received) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.ExpiryRead)
 	return s.publish(ctx, message)
 }
 
 // publish stores one message; that it was stored before, or that another outcome was first, is fine.
 func (s *Service) publish(ctx context.Context, message ledger.Message) error {
 	_, err := s.Ledger.Publish(ctx, events.StreamInvitations, message)
+	failpoint.Here(failpoint.AcceptanceTold)
 	if errors.Is(err, ledger.ErrConflict) || errors.Is(err, ledger.ErrDuplicate) {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/pkg/redeem"
@@ -79,6 +80,7 @@ func New(p *platform.Platform, outbox http.Handler) (*Service, error) {
 	if s.listener, err = net.Listen("tcp", p.Settings.HTTPAddr); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
+	failpoint.Here(failpoint.StartListening)
 	s.server = &http.Server{
 		Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(p.Logger.Handler(), slog.LevelDebug),
@@ -124,11 +126,13 @@ func (s *Service) Run(ctx context.Context) error {
 		waiting--
 	}
 	s.probes.Stopping()
+	failpoint.Here(failpoint.StopSignalled)
 	finish, done := context.WithTimeout(context.WithoutCancel(ctx), s.Settings.Grace)
 	defer done()
 	if closing := s.server.Shutdown(finish); err == nil {
 		err = closing
 	}
+	failpoint.Here(failpoint.StopServed)
 	cancel()
 	for range waiting {
 		if next := <-failed; err == nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/telemetry"
@@ -29,6 +30,7 @@ func (s *Service) requested(ctx context.Context, m *bus.Received) error {
 	if !ok || !isRequest {
 		return bus.Never("unexpected-event", errors.New("not a request on requests.<app>"))
 	}
+	failpoint.Here(failpoint.BusDoorReceived)
 	eventID := m.Event.ID
 	if eventID == "" { // bare JSON without an id: each message is a request of its own
 		eventID = events.DerivedEventID("requests", m.Subject, m.Event.Time.String(), uitoa(m.Sequence))
@@ -38,6 +40,7 @@ func (s *Service) requested(ctx context.Context, m *bus.Received) error {
 	data.App, data.Request, data.Replaces, data.Renewal = app, eventID, "", false
 	record, err := s.admission.Admit(ctx, admission.Request{InvitationRequested: data, ID: id, Source: source, Causation: eventID})
 	if err == nil {
+		failpoint.Here(failpoint.BusDoorAdmitted)
 		s.Views.Learn(ctx, record)
 		return nil
 	}
@@ -65,7 +68,9 @@ func (s *Service) reject(ctx context.Context, m *bus.Received, data events.Invit
 	if err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.BusDoorRejecting)
 	_, err = s.Ledger.Publish(ctx, events.StreamInvitations, message.Expecting(events.OutcomeFilter(org, id), 0))
+	failpoint.Here(failpoint.BusDoorRejected)
 	if errors.Is(err, ledger.ErrConflict) || errors.Is(err, ledger.ErrDuplicate) {
 		return nil // rejected before
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/redisdb"
 )
@@ -67,10 +68,12 @@ func (s *Service) idempotent(next http.Handler) http.Handler {
 	})
 }
 
-// remember keeps the answer for repeats. "Not now" and "try again" are no answers: the next try does the work.
+// remember keeps the answer for repeats. "Not now" and "try again" are no answers, of a whole request or of rows in it: the
+// next try does the work.
 func (s *Service) remember(ctx context.Context, scope, key, sum string, answer *recorder) {
+	failpoint.Here(failpoint.APIAnswered)
 	var err error
-	if answer.status >= 500 || answer.status == http.StatusTooManyRequests {
+	if answer.status >= 500 || answer.status == http.StatusTooManyRequests || answer.header.Get("Retry-After") != "" {
 		err = s.Redis.Abandon(ctx, scope, key)
 	} else {
 		err = s.Redis.Finish(ctx, scope, key, sum, redisdb.Answer{Status: answer.status, Header: answer.header, Body: answer.body.Bytes()})
@@ -78,6 +81,7 @@ func (s *Service) remember(ctx context.Context, scope, key, sum string, answer *
 	if err != nil {
 		s.Logger.Warn("an idempotent answer was not kept; its lease runs out", "error", err)
 	}
+	failpoint.Here(failpoint.APIKept)
 }
 
 func (s *Service) repeat(w http.ResponseWriter, before redisdb.Idempotency) {
@@ -105,6 +109,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, problem.New(problem.Malformed, "The body did not arrive whole.")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	failpoint.Here(failpoint.APIAuthenticated)
 	return body, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
 	"github.com/usherhq/usher/pkg/admission"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
@@ -96,6 +97,7 @@ func (s *Service) invite(ctx context.Context, in *inviteInput) (*acceptedOutput,
 	if err != nil {
 		return nil, s.refusal(err, "body.")
 	}
+	failpoint.Here(failpoint.APIAdmitted)
 	s.Views.Learn(ctx, record)
 	return s.accepted(record), nil
 }
@@ -126,7 +128,8 @@ type bulkResult struct {
 }
 
 type bulkOutput struct {
-	Body struct {
+	RetryAfter string `header:"Retry-After" doc:"Some rows were answered 503: the same request with the same Idempotency-Key, so many seconds later, does those, and answers the others as before."`
+	Body       struct {
 		Results []bulkResult `json:"results" doc:"One verdict a row, in order."`
 	}
 }
@@ -144,6 +147,11 @@ func (s *Service) inviteMany(ctx context.Context, in *bulkInput) (*bulkOutput, e
 	}
 	out := &bulkOutput{}
 	out.Body.Results = s.rows(ctx, body.Invitations)
+	for _, r := range out.Body.Results {
+		if r.Problem != nil && r.Problem.retryAfter != "" {
+			out.RetryAfter = r.Problem.retryAfter
+		}
+	}
 	return out, nil
 }
 
@@ -180,6 +188,7 @@ func (s *Service) rows(ctx context.Context, raw []json.RawMessage) []bulkResult 
 		results[i] = bulkResult{Status: http.StatusAccepted, Invitation: &resource}
 		admitted = append(admitted, verdict.Record)
 	}
+	failpoint.Here(failpoint.BulkAdmitted)
 	s.Views.Learn(ctx, admitted...)
 	return results
 }

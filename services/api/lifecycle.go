@@ -8,6 +8,7 @@ import (
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/links"
@@ -31,6 +32,7 @@ func (s *Service) revoke(ctx context.Context, in *revokeInput) (*invitationOutpu
 	if err != nil {
 		return nil, s.refusal(err, "")
 	}
+	failpoint.Here(failpoint.RevokeSettled)
 	return &invitationOutput{Body: record.Resource(s.Ledger.Now())}, nil
 }
 
@@ -62,6 +64,7 @@ func (s *Service) end(ctx context.Context, record *invitation.Record, reason str
 		return hasEnded(status)
 	}
 	if record.Outcome == "" {
+		failpoint.Here(failpoint.RevokeChecked)
 		won, err := redeem.End(ctx, s.Ledger, record, events.FactRevoked, events.Event{
 			Source: source, CausationID: record.ID, Data: &events.InvitationRevoked{Invitation: record.ID, By: callerOf(ctx).by(), Reason: reason},
 		})
@@ -71,8 +74,10 @@ func (s *Service) end(ctx context.Context, record *invitation.Record, reason str
 		if !won && record.Outcome != invitation.Revoked {
 			return hasEnded(record.Outcome)
 		}
+		failpoint.Here(failpoint.RevokePublished)
 		s.Views.Learn(ctx, *record)
 	}
+	failpoint.Here(failpoint.RevokeLearned)
 	// A mailer that read the ledger before the revoke may be about to send: wait until its claim is gone.
 	return s.mailSettled(ctx, record.Organization, record.ID)
 }
@@ -100,6 +105,7 @@ func (s *Service) resend(ctx context.Context, in *resendInput) (*acceptedOutput,
 	if err != nil {
 		return nil, s.refusal(err, "body.")
 	}
+	failpoint.Here(failpoint.ResendLearned)
 	return s.accepted(record), nil
 }
 
@@ -158,7 +164,7 @@ func (s *Service) sendAgain(ctx context.Context, record *invitation.Record, rota
 	if !holds { // its timer has fired: by the broker's clock the deadline has passed
 		return hasEnded(invitation.Expired)
 	}
-	return problem.New(problem.Conflict, "The invitation is being changed by others; try again.")
+	return problem.Again("The invitation is being changed by others; try again.")
 }
 
 // claim looks at the claim on an invitation's address: its sequence, and whether this invitation holds it.
@@ -213,8 +219,10 @@ func (s *Service) storeResend(ctx context.Context, record *invitation.Record, e 
 		return err
 	}
 	timer = timer.Expecting(events.ClaimSubject(record.Organization, record.Request.Person), held)
-	sequence, err := s.Ledger.Publish(ctx, events.StreamInvitations, timer, asked.Expecting(subject, record.ResentSeq()))
+	failpoint.Here(failpoint.ResendJudged)
+	sequence, err := s.Ledger.Publish(ctx, events.StreamInvitations, timer, asked.Expecting(subject, record.ResentSeq()).Succeeding(held))
 	if err == nil {
+		failpoint.Here(failpoint.ResendPublished)
 		record.Apply(e, sequence, e.Time)
 	}
 	return err
@@ -248,6 +256,7 @@ func (s *Service) replace(ctx context.Context, old invitation.Record, with repla
 		if err := s.end(ctx, &old, "replaced by a new invitation"); err != nil {
 			return old, err
 		}
+		failpoint.Here(failpoint.ReplaceEnded)
 	}
 	return s.admission.Admit(ctx, request)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
 )
@@ -175,12 +176,13 @@ func (s *Service) change(ctx context.Context, org, person string,
 		if err := s.keepsAnOwner(ctx, before, after, removed); err != nil {
 			return before, err
 		}
+		failpoint.Here(failpoint.MemberJudged)
 		err = s.publishMembership(ctx, data, after, removed, all, last.Sequence)
 		if !errors.Is(err, ledger.ErrConflict) {
 			return after, err
 		}
 	}
-	return events.Membership{}, problem.New(problem.Conflict, "The organization's members are being changed by others; try again.")
+	return events.Membership{}, problem.Again("The organization's members are being changed by others; try again.")
 }
 
 func noSuchMember() error { return problem.New(problem.NotFound, "There is no such member.") }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/redisdb"
@@ -48,6 +49,7 @@ func (s *Service) putOrganization(ctx context.Context, in *organizationInput) (*
 	if err != nil {
 		return nil, s.refusal(err, "body.")
 	}
+	failpoint.Here(failpoint.OrganizationOwned)
 	out := &organizationOutput{Status: http.StatusOK, ETag: strconv.Quote(strconv.FormatUint(stored.Revision(), 10)), Body: stored}
 	if created {
 		out.Status = http.StatusCreated
@@ -68,6 +70,7 @@ func (s *Service) putOrganizationAs(ctx context.Context, in *organizationInput) 
 	}
 	stored, created, err = s.changeOrganization(ctx, in.Org, revision, in.Body.Owner != nil, in.apply)
 	if err == nil && in.Body.Owner != nil {
+		failpoint.Here(failpoint.OrganizationStored)
 		err = s.installOwner(ctx, in.Org, owner, in.Body.Owner.Name)
 	}
 	return stored, created, err
@@ -151,6 +154,7 @@ func (s *Service) setLogo(ctx context.Context, org string, revision uint64, file
 	if err := s.logos.Put(ctx, org, picture); err != nil {
 		return roster.Organization{}, err
 	}
+	failpoint.Here(failpoint.LogoKept)
 	return s.nameLogo(ctx, org, revision, picture.Name)
 }
 
@@ -169,6 +173,7 @@ func (s *Service) nameLogo(ctx context.Context, org string, revision uint64, nam
 		return unchanged(o, revision)
 	})
 	if err == nil && before != "" && before != name {
+		failpoint.Here(failpoint.LogoNamed)
 		if err := s.logos.Delete(ctx, org, before); err != nil {
 			s.Logger.Warn("a logo that was replaced is still kept", "organization", org, "error", err)
 		}
@@ -235,7 +240,7 @@ func (s *Service) installOwner(ctx context.Context, org string, owner address.Ad
 			return err
 		}
 	}
-	return problem.New(problem.Conflict, "The organization's members are being changed by others; try again.")
+	return problem.Again("The organization's members are being changed by others; try again.")
 }
 
 // publishMembership stores a change of membership where the last sequence on filter is still the expected one.
@@ -251,6 +256,7 @@ func (s *Service) publishMembership(ctx context.Context, data events.Data, m eve
 	}
 	sequence, err := s.Ledger.Publish(ctx, events.StreamMemberships, message.Expecting(filter, expected))
 	if err == nil {
+		failpoint.Here(failpoint.MemberPublished)
 		s.Roster.Learn(m, sequence, removed)
 	}
 	return err

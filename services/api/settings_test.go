@@ -38,35 +38,41 @@ import (
 // front is the service with the organization acme, whose owner, admin and member can sign in, and a mailer's stand-in.
 type front struct {
 	*platform.Platform
-	url string
+	url     string
+	handler http.Handler
 
 	mu     sync.Mutex
 	wanted []proofs.Wanted
 	refuse error
 }
 
-func open(t *testing.T) *front {
+func open(t testing.TB, more ...string) *front {
 	t.Helper()
-	s, err := settings.Load(settings.All, []string{
+	return openLogging(t, io.Discard, more...)
+}
+
+func openLogging(t testing.TB, logs io.Writer, more ...string) *front {
+	t.Helper()
+	s, err := settings.Load(settings.All, append([]string{
 		"USHER_HTTP_ADDR=127.0.0.1:0", "USHER_LINK_KEYS=" + links.NewKey(), "USHER_BOOTSTRAP_API_KEY=" + apikeys.Generate(),
 		"USHER_PUBLIC_URL=http://usher.test",
-	})
+	}, more...))
 	require.NoError(t, err)
 	redis, err := redisdb.InProcess()
 	require.NoError(t, err)
 	t.Cleanup(redis.Close)
-	p, err := platform.Open(t.Context(), s, platform.Options{Name: "usher", Logs: io.Discard, Broker: brokertest.Run(t), Redis: redis})
+	p, err := platform.Open(t.Context(), s, platform.Options{Name: "usher", Logs: logs, Broker: brokertest.Run(t), Redis: redis})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
 	service, err := api.New(p, nil)
 	require.NoError(t, err)
-	f := &front{Platform: p, url: service.URL()}
+	f := &front{Platform: p, url: service.URL(), handler: service.Handler()}
 	f.run(t, service)
 	f.seed(t)
 	return f
 }
 
-func (f *front) run(t *testing.T, service *api.Service) {
+func (f *front) run(t testing.TB, service *api.Service) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	go func() { ended <- service.Run(ctx) }()
@@ -97,7 +103,7 @@ func (f *front) lastWanted(t *testing.T) proofs.Wanted {
 	return f.wanted[len(f.wanted)-1]
 }
 
-func (f *front) seed(t *testing.T) {
+func (f *front) seed(t testing.TB) {
 	_, _, err := f.Roster.Put(t.Context(), roster.Organization{ID: "acme", Name: "Acme", Contact: "help@acme.example"})
 	require.NoError(t, err)
 	for _, role := range []string{"owner", "admin", "member"} {
@@ -128,7 +134,7 @@ func (f *front) stored(t *testing.T) roster.Organization {
 // browser is somebody's browser without script.
 type browser struct {
 	*http.Client
-	t    *testing.T
+	t    testing.TB
 	site string
 }
 
@@ -138,7 +144,7 @@ type seen struct {
 	text   string
 }
 
-func (f *front) signedIn(t *testing.T, role string) *browser {
+func (f *front) signedIn(t testing.TB, role string) *browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)

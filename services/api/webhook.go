@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/mailgunhook"
@@ -40,10 +41,12 @@ func (s *Service) mailgunWebhook(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotAcceptable)
 		return
 	}
+	failpoint.Here(failpoint.WebhookSigned)
 	if err := s.delivery(r.Context(), report); err != nil {
 		s.refuse(w, err)
 		return
 	}
+	failpoint.Here(failpoint.WebhookRecorded)
 	w.WriteHeader(http.StatusOK)
 }
 
@@ -57,15 +60,17 @@ func (s *Service) delivery(ctx context.Context, report mailgunhook.Event) error 
 	if err != nil {
 		return err
 	}
-	first, err := s.Redis.FirstSeen(ctx, report.Token, webhookMemory)
+	first, err := s.Redis.FirstSeen(ctx, report.Token)
 	if err != nil || !first {
 		return err
 	}
+	failpoint.Here(failpoint.WebhookMarked)
 	if err := s.record(ctx, record, report); err != nil {
+		failpoint.Here(failpoint.WebhookFailed)
 		_ = s.Redis.ForgetSeen(ctx, report.Token) // the provider's next try must not look like a replay
 		return err
 	}
-	return nil
+	return s.Redis.Seen(ctx, report.Token, webhookMemory)
 }
 
 // record puts the address on the list where the report says so, and the report in the ledger.
@@ -73,6 +78,7 @@ func (s *Service) record(ctx context.Context, record invitation.Record, report m
 	if err := s.suppress(ctx, record, report); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.WebhookSuppressed)
 	data, fact := deliveryEvent(report)
 	if data == nil || report.Invitation == "" { // of a notice to the inviter, nothing is told
 		return nil

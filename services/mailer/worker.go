@@ -10,6 +10,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/admission"
 	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/i18n"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
@@ -57,6 +58,7 @@ func (s *Service) requested(ctx context.Context, m *bus.Received) error {
 	if err := s.work(ctx, t); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.MailerMailed)
 	return s.nextReminder(ctx, t)
 }
 
@@ -79,6 +81,7 @@ func (s *Service) reminderDue(ctx context.Context, m *bus.Received) error {
 	if !ok {
 		return bus.Never("unexpected-event", errors.New("not a reminder's timer"))
 	}
+	failpoint.Here(failpoint.ReminderDue)
 	r, err := s.known(ctx, m)
 	if err != nil {
 		return err
@@ -87,6 +90,7 @@ func (s *Service) reminderDue(ctx context.Context, m *bus.Received) error {
 	if err := s.work(ctx, t); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.ReminderMailed)
 	return s.nextReminder(ctx, t)
 }
 
@@ -114,6 +118,11 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 			return nil
 		}
 	}
+	if t.number > 0 || t.cause.Again() {
+		if set, err := s.reminderSet(ctx, t); err != nil || set {
+			return err
+		}
+	}
 	cause := t.cause.Event // an operator's bare message would do, so nothing of its envelope is relied on
 	cause.Source, cause.Subject, cause.CorrelationID = source, t.record.ID, t.record.ID
 	timer, err := admission.ReminderTimer(cause, t.record.Organization, number, due)
@@ -123,9 +132,21 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 	return s.publish(ctx, timer)
 }
 
+// reminderSet reports whether an earlier run of the task has set the next reminder's timer. Setting it again would take the
+// first one's place, and leave a hole in the ledger that nothing explains. A timer older than the task is the one that
+// fired, read from a copy of the ledger that does not know yet.
+func (s *Service) reminderSet(ctx context.Context, t task) (bool, error) {
+	timer, err := s.Ledger.Last(ctx, events.StreamInvitations, events.ReminderTimerSubject(t.record.Organization, t.record.ID))
+	if errors.Is(err, ledger.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && timer.Sequence > t.intent, err
+}
+
 // work sends the task's mail once. The claim in Redis comes first and the look at the ledger second: whoever revokes
 // publishes first and looks at the claim second, so that one of the two always sees the other.
 func (s *Service) work(ctx context.Context, t task) error {
+	failpoint.Here(failpoint.MailerReceived)
 	ref := t.ref()
 	var token links.Token
 	var index redisdb.Token
@@ -143,6 +164,7 @@ func (s *Service) work(ctx context.Context, t task) error {
 	if !claim.Won {
 		return s.contested(ctx, t, ref, claim, token)
 	}
+	failpoint.Here(failpoint.MailerClaimed)
 	return s.sendIfNeeded(ctx, t, ref, token)
 }
 
@@ -150,8 +172,10 @@ func (s *Service) sendIfNeeded(ctx context.Context, t task, ref redisdb.Intent, 
 	t.looked = s.Ledger.Now()
 	needed, err := s.needed(ctx, &t)
 	if err != nil || !needed {
+		failpoint.Here(failpoint.MailerUnneeded)
 		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
 	}
+	failpoint.Here(failpoint.MailerNeeded)
 	return s.send(ctx, t, ref, token)
 }
 
@@ -184,6 +208,7 @@ func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token li
 		if err := s.bounced(ctx, t, reason, 0); err != nil {
 			return err
 		}
+		failpoint.Here(failpoint.MailerSuppressed)
 		return s.Redis.Release(ctx, ref, s.worker)
 	}
 	letter, err := s.letter(ctx, t, token)
@@ -195,7 +220,9 @@ func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token li
 		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
 	}
 	letter.Looked = t.looked
+	failpoint.Here(failpoint.MailerRendered)
 	id, err := s.outgoing.Send(ctx, letter)
+	failpoint.Here(failpoint.MailerSent)
 	return s.settle(ctx, t, ref, letter, id, err)
 }
 
@@ -288,6 +315,8 @@ func (s *Service) settle(ctx context.Context, t task, ref redisdb.Intent, letter
 const (
 	// retryAfter is the least wait before a mail that was not taken is tried again.
 	retryAfter = time.Second
+	// slowMail is when a mail takes longer than mails do.
+	slowMail = 5 * time.Second
 	// settleAfter is how long to wait before the provider is asked what became of a mail.
 	settleAfter = 5 * time.Second
 )
@@ -317,15 +346,18 @@ func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, cla
 	case err != nil:
 		return s.wait(err)
 	case found:
+		failpoint.Here(failpoint.MailerFound)
 		if err := s.publishSent(ctx, t, letter, id); err != nil {
 			return err
 		}
+		failpoint.Here(failpoint.MailerFoundTold)
 		return s.Redis.Settle(ctx, ref, claim)
 	}
 	took, err := s.Redis.TakeOver(ctx, ref, claim, s.worker)
 	if err != nil || !took {
 		return errors.Join(err, bus.Later(time.Second, errors.New("another worker settles this mail")))
 	}
+	failpoint.Here(failpoint.MailerTakenOver)
 	return s.sendIfNeeded(ctx, t, ref, token) // looked at again: a revoke may have been answered while the claim was old
 }
 
@@ -333,7 +365,7 @@ func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, cla
 // older than any worker keeps one, of a mail of which the ledger says what became of it, is a leftover: Redis has been seen
 // to come back with what was deleted in its last second.
 func (s *Service) besides(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, alive time.Duration) error {
-	busy := bus.Later(time.Second, errors.New("another mail of this invitation is being sent"))
+	busy := bus.Later(behind(alive), errors.New("another mail of this invitation is being sent"))
 	if alive > 0 {
 		return busy
 	}
@@ -345,7 +377,20 @@ func (s *Service) besides(ctx context.Context, t task, ref redisdb.Intent, claim
 		return busy
 	}
 	s.Logger.WarnContext(ctx, "a claim was left over and is given up", "invitation", t.record.ID)
-	return errors.Join(s.Redis.Settle(ctx, ref, claim), bus.Later(0, errors.New("the claim of an earlier mail was given up")))
+	if err := s.Redis.Settle(ctx, ref, claim); err != nil {
+		return err
+	}
+	return s.work(ctx, t)
+}
+
+// behind is how long to wait for another mail whose claim stays what it is for so long yet: as long as a mail takes, and where
+// it takes longer, until the claim is old. Whoever asks every second is soon taken for one who asks too often, and waits on
+// when there is nothing left to wait for.
+func behind(alive time.Duration) time.Duration {
+	if taken := ackWait - alive; taken < slowMail {
+		return time.Second
+	}
+	return max(alive, time.Second)
 }
 
 // settles reports whether what is known leaves nothing to be done for an earlier mail of the invitation.
@@ -370,6 +415,7 @@ func (s *Service) sent(ctx context.Context, t task, ref redisdb.Intent, letter m
 	if err := s.publishSent(ctx, t, letter, id); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.MailerRecorded)
 	return s.Redis.Release(ctx, ref, s.worker)
 }
 
@@ -402,6 +448,7 @@ func (s *Service) refused(ctx context.Context, t task, ref redisdb.Intent, why *
 	} else if err := s.bounced(ctx, t, why.Reason, why.Code); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.MailerBounced)
 	return s.Redis.Release(ctx, ref, s.worker)
 }
 

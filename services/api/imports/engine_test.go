@@ -71,7 +71,7 @@ func another(t *testing.T, b *brokertest.Broker, ahead *atomic.Int64) *office {
 	o := &office{ahead: ahead}
 	var err error
 	o.ledger, err = ledger.Open(t.Context(), b.Conn(t), ledger.Options{
-		Durable: ledger.Durability{Declared: true}, Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())).UTC() },
+		Durable: ledger.Durability{Declared: true}, ClockIsMoved: true, Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())).UTC() },
 	})
 	require.NoError(t, err)
 	t.Cleanup(o.ledger.Close)

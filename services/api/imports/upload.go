@@ -18,6 +18,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/address"
 	"github.com/usherhq/usher/pkg/admission"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
 )
@@ -88,8 +89,10 @@ func (e *Engine) Take(ctx context.Context, u Upload, file io.Reader) (job Job, e
 	if err != nil {
 		return job, err
 	}
+	failpoint.Here(failpoint.ImportOpened)
 	err = in.read(ctx, io.TeeReader(arriving{file}, digest))
 	if err == nil {
+		failpoint.Here(failpoint.ImportRead)
 		in.job.State, in.job.Digest = Ready, hex.EncodeToString(digest.Sum(nil))
 		job, err = e.store(ctx, in.job)
 	}
@@ -172,6 +175,7 @@ func (e *Engine) forget(ctx context.Context, id string) error {
 	if err := e.pages.Drop(ctx, id); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.ImportForgetting)
 	return e.jobs.Delete(ctx, id)
 }
 
@@ -253,6 +257,7 @@ func (in *intake) keep(ctx context.Context, rows []Row) error {
 	if err := in.putPage(ctx, in.job.ID, in.job.Pages, page); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.ImportPageKept)
 	in.job.Pages++
 	in.job.Rows += len(rows)
 	for _, r := range rows {

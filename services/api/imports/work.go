@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/usherhq/usher/events"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/problem"
@@ -115,6 +116,7 @@ func (e *Engine) step(ctx context.Context) (step, error) {
 	if err != nil {
 		return idle, err
 	}
+	failpoint.Here(failpoint.ImportClaimed)
 	return sent, e.handle(ctx, job)
 }
 
@@ -180,6 +182,7 @@ func (e *Engine) handle(ctx context.Context, job Job) error {
 	switch {
 	case err == nil:
 		delete(e.failures, job.ID)
+		failpoint.Here(failpoint.ImportPageSent)
 		return e.finish(ctx, job, page)
 	case errors.As(err, &stop):
 		return e.stop(ctx, job, stop.reason)
@@ -245,6 +248,7 @@ func (e *Engine) send(ctx context.Context, job Job, page *Page) error {
 	if err := e.invite(ctx, job, page); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.ImportInvited)
 	page.Sent = true
 	return e.putPage(ctx, job.ID, job.Next, *page)
 }
@@ -268,6 +272,7 @@ func (e *Engine) invite(ctx context.Context, job Job, page *Page) error {
 		if err != nil {
 			return err
 		}
+		failpoint.Here(failpoint.ImportRow)
 	}
 	return nil
 }
@@ -342,6 +347,7 @@ func (e *Engine) finish(ctx context.Context, job Job, page Page) error {
 		j.Lease = Lease{}
 		return nil
 	})
+	failpoint.Here(failpoint.ImportCounted)
 	return ignore(err, errTaken)
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/invitation"
 	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/redeem"
@@ -33,6 +34,7 @@ func (p *Pages) enter(w http.ResponseWriter, r *http.Request) {
 		p.refuse(w, r, err, view{})
 		return
 	}
+	failpoint.Here(failpoint.PagesEntered)
 	p.cookie.put(w, token, openFor)
 	p.lead(w, "/join")
 }
@@ -51,6 +53,7 @@ func (p *Pages) join(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.show(w, r, token, attempt{status: http.StatusOK})
+	failpoint.Here(failpoint.PagesShown)
 }
 
 // attempt is a form that decided nothing: why, and what stood in it.
@@ -187,6 +190,7 @@ func (p *Pages) answer(w http.ResponseWriter, r *http.Request) {
 	if !p.readForm(w, r) {
 		return
 	}
+	failpoint.Here(failpoint.PagesPosted)
 	token := p.cookie.token(r)
 	a := attempt{
 		Action: r.PostFormValue(fieldAction), Name: r.PostFormValue(fieldName), Locale: r.PostFormValue(fieldLocale),
@@ -223,6 +227,7 @@ func (p *Pages) accept(w http.ResponseWriter, r *http.Request, token string, a a
 	}
 	_, err := p.Redeemer.Accept(r.Context(), token, redeem.By{Name: a.Name, Locale: a.Locale, Email: who.Email})
 	if err == nil {
+		failpoint.Here(failpoint.PagesAnswered)
 		p.keepLanguage(w, a.Locale)
 	}
 	p.answered(w, r, token, a, err)

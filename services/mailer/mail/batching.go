@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/usherhq/usher/pkg/clock"
+	"github.com/usherhq/usher/pkg/failpoint"
 )
 
 // MaxBatch is how many mails may travel together.
@@ -252,6 +253,7 @@ func (b *Batching) answer(calls []call) {
 	for i, c := range calls {
 		mails[i] = c.mail
 	}
+	failpoint.Here(failpoint.MailerCalling)
 	// The callers' contexts are not this call's: one that gives up must not take the others' mails along. The Sender
 	// has a time limit of its own.
 	results := b.sender.Send(context.Background(), mails)

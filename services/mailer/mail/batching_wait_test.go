@@ -99,6 +99,24 @@ func TestAMailThatWaitedTooLongComesBackToBeLookedAtAgain(t *testing.T) {
 	require.Equal(t, 1, provider.count())
 }
 
+// A process that stood still between the look and the call wakes up when all may be different: revoked, or sent by another.
+func TestAMailThatWasLookedAtLongAgoComesBackToBeLookedAtAgain(t *testing.T) {
+	provider := newCounted()
+	close(provider.let)
+	now := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+	b := mail.NewBatching(provider, mail.BatchingOptions{Clock: func() time.Time { return now }})
+	defer b.Close()
+	m := aMail(t, "first@example.org")
+	m.Looked = now.Add(-11 * time.Second)
+	_, err := b.Send(t.Context(), m)
+	var later *mail.Later
+	require.ErrorAs(t, err, &later)
+	m.Looked = now.Add(-time.Second)
+	_, err = b.Send(t.Context(), m)
+	require.NoError(t, err)
+	require.Equal(t, 1, provider.count())
+}
+
 func TestABacklogOverTheRateComesBackWithTheTimeItNeeds(t *testing.T) {
 	provider := newCounted()
 	close(provider.let)

@@ -15,6 +15,7 @@ import (
 	"github.com/mailgun/mailgun-go/v4/events"
 
 	"github.com/usherhq/usher/pkg/clock"
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/pkg/mailgunhook"
 	"github.com/usherhq/usher/services/mailer/mail"
 )
@@ -120,6 +121,7 @@ func (s *Sender) send(ctx context.Context, mails []mail.Mail, results []mail.Res
 	if _, refused := errors.AsType[*mail.Permanent](err); refused && len(mails) > 1 {
 		half := len(mails) / 2
 		s.send(ctx, mails[:half], results[:half])
+		failpoint.Here(failpoint.MailgunHalved)
 		s.send(ctx, mails[half:], results[half:])
 		return
 	}

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/usherhq/usher/pkg/failpoint"
 	"github.com/usherhq/usher/services/mailer/mail"
 )
 
@@ -87,7 +88,10 @@ type exchangeKey struct{}
 
 func withExchange(ctx context.Context) (context.Context, *exchange) {
 	x := &exchange{}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { x.wrote.Store(true) }})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() {
+		x.wrote.Store(true)
+		failpoint.Here(failpoint.MailgunWriting)
+	}})
 	return context.WithValue(ctx, exchangeKey{}, x), x
 }
 
@@ -107,6 +111,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Here(failpoint.MailgunHeard)
 	if x, ok := req.Context().Value(exchangeKey{}).(*exchange); ok {
 		x.retryAfter = retryAfter(resp.Header)
 	}

@@ -86,23 +86,13 @@ func paced(ctx context.Context, b *bench) error {
 		return err
 	}
 	profiled := s.profile(ctx, b.duration)
-	a, err := s.inviting().paced(ctx, b.rate, b.duration)
-	from := s.invited
-	s.invited += a.n
-	if err != nil {
-		return err
-	}
-	mails, err := s.awaitMails(ctx)
+	toMail, a, err := s.pacedToMail(ctx)
 	if err != nil {
 		return err
 	}
 	after, err := s.usage()
 	if err != nil {
 		return err
-	}
-	toMail := make([]time.Duration, a.n)
-	for n, sent := range a.sent {
-		toMail[n] = mails[from+n].at.Sub(sent)
 	}
 	b.perSecond("requests", a.n, a.took)
 	b.millis("answer, p50", quantile(a.latencies, 0.5)).atMost(3)
@@ -111,4 +101,23 @@ func paced(ctx context.Context, b *bench) error {
 	b.millis("request to mail, p99", quantile(toMail, 0.99)).atMost(15)
 	after.since(before).addTo(&b.report, a.n)
 	return <-profiled
+}
+
+// pacedToMail sends single invitations at a steady rate. Beside the answers it gives how long each took to its mail.
+func (s *stack) pacedToMail(ctx context.Context) ([]time.Duration, answers, error) {
+	a, err := s.inviting().paced(ctx, s.bench.rate, s.bench.duration)
+	from := s.invited
+	s.invited += a.n
+	if err != nil {
+		return nil, a, err
+	}
+	mails, err := s.awaitMails(ctx)
+	if err != nil {
+		return nil, a, err
+	}
+	toMail := make([]time.Duration, a.n)
+	for n, sent := range a.sent {
+		toMail[n] = mails[from+n].at.Sub(sent)
+	}
+	return toMail, a, nil
 }

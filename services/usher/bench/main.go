@@ -29,6 +29,7 @@ type options struct {
 	bulkRows   int
 	importRows int
 	accepts    int
+	backlog    int           // requests that wait in the poison scenario
 	open       int           // open invitations in the memory and list scenarios
 	settle     time.Duration // how long memory may settle before it is read
 	separate   bool          // API, mailer and acceptance as processes of their own
@@ -73,6 +74,7 @@ func parse(args []string) (o options, asJSON bool, err error) {
 	f.IntVar(&o.bulkRows, "bulk", 50_000, "invitations of the bulk scenario")
 	f.IntVar(&o.importRows, "import", 100_000, "rows of the import scenario")
 	f.IntVar(&o.accepts, "accepts", 20_000, "invitations to accept")
+	f.IntVar(&o.backlog, "backlog", 10_001, "requests that wait in the poison scenario")
 	f.IntVar(&o.open, "open", 100_000, "open invitations in the memory and list scenarios")
 	f.DurationVar(&o.settle, "settle", 160*time.Second, "how long memory may settle before it is read")
 	f.BoolVar(&o.separate, "separate", false, "run API, mailer and acceptance as three processes, not as one \"usher up\"")
@@ -91,7 +93,7 @@ func parse(args []string) (o options, asJSON bool, err error) {
 // shorten makes the load small enough for a test.
 func (o *options) shorten() {
 	o.duration, o.raw, o.settle = 500*time.Millisecond, 50*time.Millisecond, 0
-	o.clients, o.rate, o.bulkRows, o.importRows, o.accepts, o.open, o.listSample = 16, 50, 1500, 500, 200, 1000, 20
+	o.clients, o.rate, o.bulkRows, o.importRows, o.accepts, o.backlog, o.open, o.listSample = 16, 50, 1500, 500, 200, 200, 1000, 20
 }
 
 // scenario is one thing to measure.
@@ -101,7 +103,7 @@ type scenario struct {
 }
 
 var scenarios = []scenario{
-	{"raw", rawRates}, {"single", single}, {"paced", paced}, {"bulk", bulk}, {"import", importing}, {"accept", accept}, {"list", list}, {"memory", memory},
+	{"raw", rawRates}, {"single", single}, {"paced", paced}, {"bulk", bulk}, {"import", importing}, {"accept", accept}, {"poison", poison}, {"list", list}, {"memory", memory},
 }
 
 // bench is one run.

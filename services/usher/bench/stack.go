@@ -208,7 +208,7 @@ func (s *stack) environment() []string {
 func (s *stack) mailgun() []string {
 	return []string{
 		"MAILGUN_DOMAIN=mg.example.org", "MAILGUN_API_KEY=key-bench", "MAILGUN_API_BASE=http://" + s.fakeAddr,
-		"USHER_MAIL_FROM=Usher <invitations@mg.example.org>",
+		"MAILGUN_WEBHOOK_SIGNING_KEY=key-bench", "USHER_MAIL_FROM=Usher <invitations@mg.example.org>",
 	}
 }
 

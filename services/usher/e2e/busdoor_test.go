@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -228,7 +229,7 @@ func TestWhatTheBusDoorRefusesIsToldWithItsReason(t *testing.T) {
 func deadFrom(t *testing.T, bus *harness.Bus, app string) map[uint64]harness.Stored {
 	t.Helper()
 	dead := map[uint64]harness.Stored{}
-	for _, m := range bus.Stored(t, "DEADLETTERS", "deadletters.admission") {
+	for _, m := range bus.Stored(t, "DEADLETTERS", "deadletters.admission.letter.>") {
 		if m.Header.Get("Usher-Dead-Subject") == "requests."+app {
 			sequence, err := strconv.ParseUint(m.Header.Get("Usher-Dead-Sequence"), 10, 64)
 			require.NoError(t, err)
@@ -238,18 +239,17 @@ func deadFrom(t *testing.T, bus *harness.Bus, app string) map[uint64]harness.Sto
 	return dead
 }
 
-func TestGarbageOnTheBusBecomesADeadLetterAndBlocksNobody(t *testing.T) {
-	t.Parallel()
-	u := common(t)
-	o, bus := u.Organization(t), u.Bus(t)
-	app := harness.Unique("app-")
+// garbage is what an app may publish and nobody can handle, or what only looks so, with the reason of its dead letter.
+type garbage struct {
+	body   string
+	header []string
+	reason string // empty: it is a refusal, and no dead letter
+}
+
+func allGarbage(t *testing.T, o *harness.Organization) map[string]garbage {
+	t.Helper()
 	fine := string(asked{"organization": o.ID, "email": "a@example.org", "role": "member", "inviter": o.Owner}.json(t))
-	type garbage struct {
-		body   string
-		header []string
-		reason string
-	}
-	all := map[string]garbage{
+	return map[string]garbage{
 		"nothing":                        {"", nil, "malformed"},
 		"spaces":                         {"  \n", nil, "malformed"},
 		"text":                           {"please invite bob", nil, "malformed"},
@@ -280,6 +280,15 @@ func TestGarbageOnTheBusBecomesADeadLetterAndBlocksNobody(t *testing.T) {
 		"a megabyte of address":          {`{"organization":"` + o.ID + `","role":"member","inviter":"` + o.Owner + `","email":"` + strings.Repeat("a", 800<<10) + `@example.org"}`, nil, ""},
 		"metadata without end":           {`{"metadata":{` + strings.Repeat(`"k":"v",`, 50000) + `"z":"z"}}`, nil, ""},
 	}
+}
+
+func TestGarbageOnTheBusBecomesADeadLetterAndBlocksNobody(t *testing.T) {
+	t.Parallel()
+	u := common(t)
+	o, bus := u.Organization(t), u.Bus(t)
+	app := harness.Unique("app-")
+	fine := string(asked{"organization": o.ID, "email": "a@example.org", "role": "member", "inviter": o.Owner}.json(t))
+	all := allGarbage(t, o)
 	sequences := map[string]uint64{}
 	for name, g := range all {
 		sequences[name] = bus.Request(t, "requests."+app, []byte(g.body), g.header...).Sequence
@@ -300,4 +309,45 @@ func TestGarbageOnTheBusBecomesADeadLetterAndBlocksNobody(t *testing.T) {
 	}
 	require.Len(t, deadFrom(t, bus, "NOT-AN-APP"), 1)
 	require.Contains(t, harness.Read[map[string]any](t, u.API().Get(t, "/readyz?verbose"), 200)["bus"], "ok")
+}
+
+func TestAThirdOfPoisonIsADeadLetterEachAndTheRestGoesOn(t *testing.T) {
+	t.Parallel()
+	u := harness.Up(t)
+	o, bus, app := u.Organization(t), u.Bus(t), harness.Unique("app-")
+	var poison []garbage
+	for _, g := range allGarbage(t, o) {
+		if g.reason != "" && len(g.body) < 4<<10 {
+			poison = append(poison, g)
+		}
+	}
+	require.Greater(t, len(poison), 20)
+	all := short(21_000, 2_100)
+	messages := make([]*nats.Msg, all)
+	for i := range messages {
+		m := &nats.Msg{Subject: "requests." + app, Header: nats.Header{}}
+		if g := poison[i/3%len(poison)]; i%3 == 0 {
+			m.Data = []byte(g.body)
+			for at := 0; at+1 < len(g.header); at += 2 {
+				m.Header[g.header[at]] = []string{g.header[at+1]}
+			}
+		} else {
+			m.Data = asked{"organization": o.ID, "email": fmt.Sprintf("good-%d@example.org", i), "role": "member", "inviter": o.Owner}.json(t)
+		}
+		messages[i] = m
+	}
+	bus.Flood(t, messages)
+	bus.Idle(t, "REQUESTS", "admission")
+
+	require.Equal(t, all-all/3, bus.Count(t, "INVITATIONS", "invitations."+o.ID+".*.requested"), "every good request is an invitation")
+	letters := bus.Subjects(t, "DEADLETTERS", "deadletters.>")
+	require.Len(t, letters, all/3)
+	for subject, times := range letters {
+		require.Equal(t, 1, times, subject)
+	}
+	var counted struct{ Letters int }
+	require.NoError(t, json.Unmarshal([]byte(u.Command(t, "dead", "count", "--json").Must(t)), &counted))
+	require.Equal(t, all/3, counted.Letters)
+	require.Less(t, strings.Count(u.Said(), "message given up"), all/30, "the log is bounded, too")
+	require.Contains(t, string(u.API().Get(t, "/metrics").Body), "usher_dead_letters_open{worker=\"admission\"} "+strconv.Itoa(all/3))
 }

@@ -306,14 +306,24 @@ func deadLettersAreListedShownAndRedriven(t *testing.T, d *harness.Deployment) {
 		d.Command(t, "dead", "redrive", number(int64(found.Sequence))).Must(t)
 	}
 	again := 0
-	for _, m := range bus.Stored(t, "DEADLETTERS", "deadletters.admission.again") {
+	for _, m := range bus.Stored(t, "DEADLETTERS", "deadletters.admission.again.*") {
 		if m.Header.Get("Usher-Dead-Subject") == "requests."+app {
 			again++
 		}
 	}
 	require.Equal(t, 1, again, "asked for twice in a row, it is handed to its worker once")
 	require.Len(t, bus.Stored(t, "REQUESTS", "requests."+app), 1, "the app's own stream holds what the app published and no more")
-	require.NotZero(t, d.Command(t, "dead", "show", "999999999").Code)
+	require.Equal(t, 3, d.Command(t, "dead", "show", "999999999").Code, "not there")
+
+	// Its type is still unknown, so it came back; nothing can be done, and that is put down.
+	back := harness.Until(t, "the dead letter again", func() (letter, bool) {
+		var list struct{ Items []letter }
+		decode(t, d.Command(t, "dead", "list", "--subject", "requests."+app, "--json").Must(t), &list)
+		return slices.Concat(list.Items, []letter{{}})[0], len(list.Items) == 1
+	})
+	require.Contains(t, d.Command(t, "dead", "show", number(int64(back.Sequence))).Must(t), "dead letter "+number(int64(found.Sequence))+", handed again")
+	d.Command(t, "dead", "dismiss", number(int64(back.Sequence)), "--note", "of another world").Must(t)
+	require.Contains(t, d.Command(t, "dead", "show", number(int64(back.Sequence))).Must(t), "of another world")
 }
 
 func TestTheCommandLineKnowsTheContextsOfTheNATSCommandLine(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,6 +101,36 @@ func TestWhatIsDownMeansNotNow(t *testing.T) {
 			require.Empty(t, d.Mailgun.To(t, refused), "what was answered 503 was done all the same")
 		})
 	}
+}
+
+// TestRowsAnsweredNotNowAreDoneByTheSameRequestLater: an answer in which some rows are "not now" is no last word, whatever key
+// it was asked for with.
+func TestRowsAnsweredNotNowAreDoneByTheSameRequestLater(t *testing.T) {
+	t.Parallel()
+	d := harness.Deploy(t)
+	o := d.Organization(t)
+	rows := []map[string]any{{"organization": o.ID, "email": harness.Address("row"), "role": "member"}, {"organization": o.ID, "email": "no address", "role": "member"}}
+	ask := func() harness.Answer {
+		return d.API().Post(t, "/v1/invitations", map[string]any{"invitations": rows}, "Idempotency-Key", "rows-"+o.ID)
+	}
+	require.NoError(t, syscall.Kill(d.Broker.Pid(), syscall.SIGSTOP))
+	a := ask()
+	require.NoError(t, syscall.Kill(d.Broker.Pid(), syscall.SIGCONT))
+	first := harness.Read[harness.Bulk](t, a, http.StatusOK).Results
+	require.Equal(t, http.StatusServiceUnavailable, first[0].Status)
+	require.NotEmpty(t, a.Header.Get("Retry-After"))
+
+	var second []harness.Verdict
+	harness.Eventually(t, "the row to be taken", func() bool {
+		second = harness.Read[harness.Bulk](t, ask(), http.StatusOK).Results
+		return second[0].Status == http.StatusAccepted
+	})
+	require.Equal(t, first[1], second[1])
+	again := ask()
+	require.Equal(t, "true", again.Header.Get("Idempotent-Replayed"), "now it is the last word")
+	require.Equal(t, second, harness.Read[harness.Bulk](t, again, http.StatusOK).Results)
+	d.Mailgun.Next(t, second[0].Invitation.Email, 0)
+	require.Equal(t, 1, d.Bus(t).Count(t, "INVITATIONS", "invitations."+o.ID+"."+second[0].Invitation.ID+".requested"))
 }
 
 // TestServicesMayRestartUnderLoad ends each service in order while a thousand invitations are on their way, and starts it again.

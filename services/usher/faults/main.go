@@ -19,8 +19,11 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/usherhq/usher/services/usher/faults/campaign"
 	"github.com/usherhq/usher/services/usher/faults/cluster"
+	"github.com/usherhq/usher/services/usher/faults/disks"
 	"github.com/usherhq/usher/services/usher/faults/histories"
 	"github.com/usherhq/usher/services/usher/faults/lifecycle"
 	"github.com/usherhq/usher/services/usher/faults/races"
@@ -39,7 +42,7 @@ func main() {
 
 // parts are all parts of the campaign, in the order of the evidence page.
 func parts() []campaign.Part {
-	return slices.Concat(trial.Parts(), histories.Parts(), lifecycle.Parts(), races.Parts(), replays.Parts())
+	return slices.Concat(trial.Parts(), disks.Parts(), histories.Parts(), lifecycle.Parts(), races.Parts(), replays.Parts())
 }
 
 // recordDir is where the campaign's record is kept, below this folder.
@@ -53,6 +56,7 @@ type options struct {
 	time  time.Duration
 	work  string
 	slice bool
+	write bool
 }
 
 func parse(args []string) (o options, err error) {
@@ -62,6 +66,7 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.most, "most", 0, "run so many units of each part at most")
 	f.DurationVar(&o.time, "for", 0, "begin no unit after so long")
 	f.BoolVar(&o.slice, "slice", false, "run a short slice of every part, and record nothing")
+	f.BoolVar(&o.write, "evidence", false, "run nothing, and write the record into the evidence page")
 	f.StringVar(&o.work, "work", "", "where units keep their files (default: a folder in the user's cache)")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -93,24 +98,42 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if o.write {
+		return evidence(filepath.Join(cluster.Root(), page), record)
+	}
 	how := campaign.Options{Record: record, Work: o.work, Version: version, Progress: out, Most: o.most}
 	if o.time > 0 {
 		how.Until = time.Now().Add(o.time)
 	}
-	var errs []error
-	found := false
+	var wanted []campaign.Part
 	for _, p := range parts() {
-		if !o.part.MatchString(p.Name) {
-			continue
-		}
-		found = true
-		if err := runPart(ctx, p, o, how); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", p.Name, err))
+		if o.part.MatchString(p.Name) && (!o.slice || p.Slice > 0) {
+			wanted = append(wanted, p)
 		}
 	}
-	if !found {
+	if len(wanted) == 0 {
 		return errors.New("there is no such part")
 	}
+	return runParts(ctx, wanted, o, how)
+}
+
+// runParts runs one part after the other; those of a slice, which mostly wait, side by side.
+func runParts(ctx context.Context, parts []campaign.Part, o options, how campaign.Options) error {
+	errs := make([]error, len(parts))
+	var running errgroup.Group
+	running.SetLimit(1)
+	if o.slice {
+		running.SetLimit(4)
+	}
+	for i, p := range parts {
+		running.Go(func() error {
+			if err := runPart(ctx, p, o, how); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", p.Name, err)
+			}
+			return nil
+		})
+	}
+	_ = running.Wait() // what went wrong is in errs: one part's failure ends no other
 	return errors.Join(errs...)
 }
 
@@ -138,6 +161,31 @@ func runPart(ctx context.Context, p campaign.Part, o options, how campaign.Optio
 		p.Units = p.Slice
 	}
 	return campaign.Run(ctx, p, how)
+}
+
+// page is the evidence page, below the root; what stands between its two marks follows from the record.
+const (
+	page      = "docs/evidence.md"
+	pageBegin = "<!-- record -->\n"
+	pageEnd   = "<!-- /record -->"
+)
+
+// evidence writes the record into the page.
+func evidence(path string, record *campaign.Record) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(text), pageBegin)
+	_, after, ended := strings.Cut(rest, pageEnd)
+	if !ok || !ended {
+		return fmt.Errorf("%s has no place for the record", path)
+	}
+	var b strings.Builder
+	b.WriteString(before + pageBegin)
+	campaign.Write(&b, record, parts())
+	b.WriteString(pageEnd + after)
+	return os.WriteFile(path, []byte(b.String()), 0o644)
 }
 
 // versionUnderTest names the code as git knows it.

@@ -44,6 +44,24 @@ func (b *Bus) Request(t testing.TB, subject string, body []byte, header ...strin
 	return ack
 }
 
+// Flood publishes many messages as quickly as the stream takes them, and returns once it has all of them.
+func (b *Bus) Flood(t testing.TB, messages []*nats.Msg) {
+	t.Helper()
+	acks := make([]jetstream.PubAckFuture, len(messages))
+	for i, m := range messages {
+		var err error
+		acks[i], err = b.js.PublishMsgAsync(m, jetstream.WithStallWait(Patience))
+		require.NoError(t, err)
+	}
+	for _, ack := range acks {
+		select {
+		case <-ack.Ok():
+		case err := <-ack.Err():
+			require.NoError(t, err)
+		}
+	}
+}
+
 // Stored is one stored message.
 type Stored struct {
 	Subject  string

@@ -37,9 +37,21 @@ func (c *Clocked) Pass(d time.Duration) { c.ahead.Add(int64(d)) }
 // Set puts the clock to an instant; it goes on from there.
 func (c *Clocked) Set(at time.Time) { c.ahead.Store(int64(time.Until(at))) }
 
-// WithClock starts one that ends with the test. Links in its mails lead to where it listens. Settings are added to what it
-// needs.
+// WithClock starts one that ends with the test, whose clock goes where the test moves it. Links in its mails lead to where it
+// listens. Settings are added to what it needs.
 func WithClock(t testing.TB, more ...string) *Clocked {
+	t.Helper()
+	return clocked(t, true, more)
+}
+
+// WithWatchedClock is WithClock for a clock that should be right: Usher holds it against the broker's, as it always does
+// outside of tests.
+func WithWatchedClock(t testing.TB, more ...string) *Clocked {
+	t.Helper()
+	return clocked(t, false, more)
+}
+
+func clocked(t testing.TB, onPurpose bool, more []string) *Clocked {
 	t.Helper()
 	c, broker := &Clocked{}, brokertest.Run(t)
 	addr, err := freeAddr()
@@ -52,7 +64,9 @@ func WithClock(t testing.TB, more ...string) *Clocked {
 	redis, err := redisdb.InProcess()
 	require.NoError(t, err)
 	t.Cleanup(redis.Close)
-	p, err := platform.Open(t.Context(), s, platform.Options{Name: "e2e", Logs: os.Stderr, Broker: broker, Redis: redis, Clock: c.Now})
+	p, err := platform.Open(t.Context(), s, platform.Options{
+		Name: "e2e", Logs: os.Stderr, Broker: broker, Redis: redis, Clock: c.Now, ClockIsMoved: onPurpose,
+	})
 	require.NoError(t, err)
 
 	box := outbox.New(0, c.Now)

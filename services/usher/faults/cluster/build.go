@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,7 +28,7 @@ func build() (p Programs, err error) {
 	if err != nil {
 		cache = os.TempDir()
 	}
-	dir := filepath.Join(cache, "usher-faults", "bin")
+	dir := filepath.Join(cache, "usher-faults", "bin-"+checkout())
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return p, err
 	}
@@ -42,6 +44,12 @@ func build() (p Programs, err error) {
 		return p, fmt.Errorf("%w: install Redis (Debian: apt-get install redis-server)", err)
 	}
 	return p, nil
+}
+
+// checkout tells one checkout's binaries from another's.
+func checkout() string {
+	sum := sha256.Sum256([]byte(Root()))
+	return hex.EncodeToString(sum[:4])
 }
 
 // Root is the folder of the repository.

@@ -1,11 +1,14 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -188,7 +191,21 @@ func (c *Cluster) Operator() []string {
 	if c.Sentinel != nil {
 		redis = fmt.Sprintf("redis+sentinel://%s/%s", Addr(c.Sentinel.Port), masterName)
 	}
-	return append([]string{"USHER_NATS_URL=" + strings.Join(nats, ","), "USHER_REDIS_URL=" + redis, "USHER_FAILPOINTS=none"}, c.settings...)
+	return append([]string{"USHER_NATS_URL=" + strings.Join(nats, ","), "USHER_REDIS_URL=" + redis, "USHER_FAILPOINTS_ADDR=127.0.0.1:0"}, c.settings...)
+}
+
+// Command runs Usher's command line against the cluster and gives what it wrote and its exit code.
+func (c *Cluster) Command(ctx context.Context, words ...string) (out []byte, code int, err error) {
+	command := exec.CommandContext(ctx, c.Programs.Usher, words...)
+	command.Dir, command.Env = c.Dir, environment(c.Operator())
+	var said bytes.Buffer
+	command.Stderr = &said
+	out, err = command.Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		code = exit.ExitCode()
+		out, err = append(out, said.Bytes()...), nil
+	}
+	return out, code, err
 }
 
 // StartStores starts brokers and Redis servers that do not run, and waits until they take commands.

@@ -25,19 +25,25 @@ func (c *Cluster) link(from, to, upstream string) (*Link, error) {
 	if l, ok := c.Links[name]; ok {
 		return l, nil
 	}
-	port, err := Port()
-	if err != nil {
-		return nil, err
-	}
 	if c.toxics == nil {
+		zerolog.SetGlobalLevel(zerolog.Disabled) // some toxics write to a logger of their own
 		c.toxics = toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
 	}
-	l := &Link{Name: name, Listen: Addr(port), proxy: toxiproxy.NewProxy(c.toxics, name, Addr(port), upstream)}
-	if err := l.proxy.Start(); err != nil {
-		return nil, fmt.Errorf("link %s: %w", name, err)
+	for tries := 0; ; tries++ {
+		port, err := Port()
+		if err != nil {
+			return nil, err
+		}
+		l := &Link{Name: name, Listen: Addr(port), proxy: toxiproxy.NewProxy(c.toxics, name, Addr(port), upstream)}
+		err = l.proxy.Start()
+		if err == nil {
+			c.Links[name] = l
+			return l, nil
+		}
+		if tries == 3 { // another process was quicker every time
+			return nil, fmt.Errorf("link %s: %w", name, err)
+		}
 	}
-	c.Links[name] = l
-	return l, nil
 }
 
 // Toxic is a way in which a link does harm, as toxiproxy names them: latency, bandwidth, slow_close, timeout (nothing comes

@@ -58,7 +58,10 @@ func (c *Cluster) ways(kind string) ([]string, error) {
 		return nil, err
 	}
 	mailgun, err := c.link(kind, "mailgun", c.mailgunAddr)
-	return []string{"USHER_NATS_URL=" + nats, "USHER_REDIS_URL=" + redis, "MAILGUN_API_BASE=http://" + mailgun.Listen}, err
+	if err != nil {
+		return nil, err
+	}
+	return []string{"USHER_NATS_URL=" + nats, "USHER_REDIS_URL=" + redis, "MAILGUN_API_BASE=http://" + mailgun.Listen}, nil
 }
 
 func (c *Cluster) wayToRedis(kind string) (string, error) {
@@ -66,7 +69,10 @@ func (c *Cluster) wayToRedis(kind string) (string, error) {
 		return fmt.Sprintf("redis+sentinel://%s/%s", Addr(c.Sentinel.Port), masterName), nil
 	}
 	link, err := c.link(kind, c.Redis[0].Name, Addr(c.Redis[0].Port))
-	return "redis://" + link.Listen, err
+	if err != nil {
+		return "", err
+	}
+	return "redis://" + link.Listen, nil
 }
 
 // Ready reports whether the service says that it can do its work.

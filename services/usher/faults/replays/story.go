@@ -215,11 +215,11 @@ func (s *story) change(ctx context.Context) error {
 	for _, m := range members.Items {
 		var err error
 		path := "/v1/organizations/" + org + "/members/" + m.Person
-		switch {
+		switch chance := s.random.IntN(3); {
 		case m.Invitation == "":
-		case s.random.IntN(3) == 0:
+		case chance == 0:
 			err = s.call(ctx, http.StatusNoContent, http.MethodDelete, path, nil, nil)
-		case s.random.IntN(3) == 0:
+		case chance == 1:
 			err = s.call(ctx, http.StatusOK, http.MethodPatch, path, map[string]string{"role": "viewer"}, nil)
 		}
 		if err != nil {

@@ -124,10 +124,6 @@ func (c *Chaos) back(at time.Duration, p *cluster.Program) {
 
 // failpoint has a process killed, frozen for a while, or made to panic, between two steps of its work.
 func (c *Chaos) failpoint() {
-	if len(c.points) == 0 {
-		c.killService()
-		return
-	}
 	s, at := c.service(), c.moment()/2
 	point := c.points[s.Kind][c.rng.IntN(len(c.points[s.Kind]))]
 	action := []string{"kill", "kill", "kill", "stop", "panic"}[c.rng.IntN(5)]
@@ -329,8 +325,9 @@ func (c *Chaos) partition() {
 }
 
 // failover kills the primary Redis, with what it had not replicated.
-func (c *Chaos) failover() {
-	at := c.moment()
+func (c *Chaos) failover() { c.failoverAt(c.moment()) }
+
+func (c *Chaos) failoverAt(at time.Duration) {
 	c.add(at, "kill the primary redis", func(context.Context) error {
 		r, err := c.cluster.Primary()
 		if err != nil {
@@ -345,8 +342,9 @@ func (c *Chaos) failover() {
 }
 
 // killLeader kills the node that leads the ledger's stream.
-func (c *Chaos) killLeader() {
-	at := c.moment()
+func (c *Chaos) killLeader() { c.killLeaderAt(c.moment()) }
+
+func (c *Chaos) killLeaderAt(at time.Duration) {
 	c.add(at, "kill the leader of the ledger", func(ctx context.Context) error {
 		name, err := c.leader(ctx)
 		if err != nil {

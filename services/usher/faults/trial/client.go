@@ -56,8 +56,13 @@ var clients = &http.Client{Timeout: requestTime, Transport: &http.Transport{MaxI
 
 // post sends a request to any of the API processes, as a load balancer would.
 func post(ctx context.Context, c *cluster.Cluster, path string, body any, header map[string]string) answer {
+	return request(ctx, http.MethodPost, anyOf(c)+path, body, header)
+}
+
+// anyOf is the address of any API process.
+func anyOf(c *cluster.Cluster) string {
 	apis := c.Of("api")
-	return request(ctx, http.MethodPost, apis[rand.IntN(len(apis))].URL+path, body, header)
+	return apis[rand.IntN(len(apis))].URL
 }
 
 func request(ctx context.Context, method, url string, body any, header map[string]string) (a answer) {
@@ -97,6 +102,9 @@ func insist(ctx context.Context, try func() answer) answer {
 		}
 		select {
 		case <-ctx.Done():
+			if a.err == nil {
+				a.err = fmt.Errorf("given up after %s", a)
+			}
 			return a
 		case <-time.After(pause/2 + rand.N(pause)):
 		}

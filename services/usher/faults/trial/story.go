@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ const (
 const (
 	endAccept      = "accept"
 	endAcceptTwice = "accept-twice" // from two tabs at once
+	endAcceptPage  = "accept-page"  // in a browser
 	endDecline     = "decline"
 	endRevoke      = "revoke"
 	endRace        = "race" // accept, decline and revoke at once
@@ -37,7 +39,7 @@ const (
 
 // ends are the ends with how often each is chosen.
 var ends = []string{
-	endAccept, endAccept, endAccept, endAccept, endAcceptTwice, endAcceptTwice, endDecline, endRevoke, endRevoke, endRace, endRace,
+	endAccept, endAccept, endAccept, endAcceptPage, endAcceptTwice, endAcceptTwice, endDecline, endRevoke, endRevoke, endRace, endRace,
 	endResend, endRotate, endNone,
 }
 
@@ -85,7 +87,7 @@ type traffic struct {
 
 func (t *traffic) plan(rng *rand.Rand, n int) {
 	roles := []string{"viewer", "member", "admin"}
-	doors := []string{doorHTTP, doorHTTP, doorHTTP, doorBulk, doorBus}
+	doors := []string{doorHTTP, doorHTTP, doorHTTP, doorHTTP, doorHTTP, doorBulk, doorBulk, doorBus, doorBus, doorImport}
 	for i := range n {
 		t.stories = append(t.stories, &story{
 			email: fmt.Sprintf("p%d.%s@example.org", i, t.org), role: roles[rng.IntN(len(roles))], door: doors[rng.IntN(len(doors))],
@@ -97,10 +99,10 @@ func (t *traffic) plan(rng *rand.Rand, n int) {
 // run tells all stories, their beginnings spread over a time. It returns when each has come to its end, or ctx ends.
 func (t *traffic) run(ctx context.Context, rng *rand.Rand, over time.Duration) {
 	var running sync.WaitGroup
-	var bulk []*story
+	together := map[string][]*story{}
 	for _, s := range t.stories {
-		if s.door == doorBulk {
-			bulk = append(bulk, s)
+		if s.door == doorBulk || s.door == doorImport {
+			together[s.door] = append(together[s.door], s)
 			continue
 		}
 		begin := upTo(rng, over)
@@ -110,13 +112,19 @@ func (t *traffic) run(ctx context.Context, rng *rand.Rand, over time.Duration) {
 			}
 		})
 	}
-	for n := 0; len(bulk) > 0; n++ {
-		some := bulk[:min(len(bulk), 20)]
-		bulk = bulk[len(some):]
+	for n, some := range slices.Collect(slices.Chunk(together[doorBulk], 20)) {
 		begin := upTo(rng, over)
 		running.Go(func() {
 			if wait(ctx, begin) {
 				t.inviteTogether(ctx, n, some)
+			}
+		})
+	}
+	for n, some := range slices.Collect(slices.Chunk(together[doorImport], 20)) {
+		begin := upTo(rng, over)
+		running.Go(func() {
+			if wait(ctx, begin) {
+				t.importAll(ctx, n, some)
 			}
 		})
 	}
@@ -190,7 +198,7 @@ func (t *traffic) inviteTogether(ctx context.Context, n int, some []*story) {
 		rows[i] = map[string]any{"organization": t.org, "email": s.email, "role": s.role, "inviter": t.ownerAddress}
 	}
 	verdicts := make([]answer, len(some))
-	insist(ctx, func() answer {
+	last := insist(ctx, func() answer {
 		a := post(ctx, t.cluster, "/v1/invitations", map[string]any{"invitations": rows}, t.machine(fmt.Sprintf("bulk-%d-%s", n, t.org)))
 		var body struct {
 			Results []struct {
@@ -213,6 +221,9 @@ func (t *traffic) inviteTogether(ctx context.Context, n int, some []*story) {
 		}
 		return a
 	})
+	if last.open() {
+		t.say("a bulk request came to nothing: %s", last)
+	}
 	var running sync.WaitGroup
 	for i, s := range some {
 		if verdicts[i].status != 0 && t.invited(s, verdicts[i]) {
@@ -274,6 +285,8 @@ func (t *traffic) goOn(ctx context.Context, s *story) {
 	switch s.end {
 	case endAccept:
 		t.accept(ctx, s, mail)
+	case endAcceptPage:
+		t.acceptInBrowser(ctx, s, mail)
 	case endAcceptTwice:
 		atOnce(func() { t.accept(ctx, s, mail) }, func() { t.accept(ctx, s, mail) })
 	case endDecline:
@@ -322,9 +335,16 @@ func token(m fakemailgun.Mail) string {
 }
 
 func (t *traffic) accept(ctx context.Context, s *story, m fakemailgun.Mail) {
-	a := t.again(ctx, s, func() answer {
+	t.accepted(s, t.again(ctx, s, func() answer {
 		return post(ctx, t.cluster, "/v1/links/accept", map[string]any{"token": token(m), "name": "Nell Newcomer"}, nil)
-	})
+	}))
+}
+
+func (t *traffic) acceptInBrowser(ctx context.Context, s *story, m fakemailgun.Mail) {
+	t.accepted(s, t.again(ctx, s, func() answer { return acceptOnPage(ctx, t.cluster, token(m)) }))
+}
+
+func (t *traffic) accepted(s *story, a answer) {
 	switch {
 	case a.yes():
 		s.note(&s.accepted, a)

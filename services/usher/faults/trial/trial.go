@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +29,8 @@ type Options struct {
 	// Stories is how many people are invited, Over the time in which things happen and break.
 	Stories int
 	Over    time.Duration
+	// Settling is how long after the last fault the system may take to bring everything to its end (default a minute).
+	Settling time.Duration
 	// Faults plans what breaks; nil for a schedule by chance.
 	Faults func(*Chaos)
 	Dir    string
@@ -46,13 +49,14 @@ type Trial struct {
 	org, ownerAddress string
 	began             time.Time
 	healed            time.Time // when nothing was broken any more
+	redisLost         bool      // Redis may have lost something that it had
 }
-
-// settling is how long after the last fault the system may take to bring everything to its end.
-const settling = 60 * time.Second
 
 // Run makes the experiment. An error means that it could not be made: what went wrong in the system is in the outcome.
 func Run(ctx context.Context, o Options) (outcome campaign.Outcome, err error) {
+	if o.Settling == 0 {
+		o.Settling = time.Minute
+	}
 	c, err := cluster.Start(ctx, o.Dir, o.Shape)
 	if err != nil {
 		return outcome, err
@@ -64,12 +68,19 @@ func Run(ctx context.Context, o Options) (outcome campaign.Outcome, err error) {
 		return outcome, err
 	}
 	defer t.nc.Close()
-	stories, err := t.live(ctx, &outcome)
-	if err != nil {
+	people := &traffic{Trial: t, bus: t.nc}
+	desk := &office{traffic: people}
+	if err := desk.open(ctx); err != nil {
 		return outcome, err
 	}
-	return outcome, t.judge(ctx, stories, &outcome)
+	if err := t.live(ctx, people, desk, &outcome); err != nil {
+		return outcome, err
+	}
+	return outcome, t.judge(ctx, people.stories, desk, &outcome)
 }
+
+// any is the address of any API process.
+func (t *Trial) any() string { return anyOf(t.cluster) }
 
 func (t *Trial) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.options.Log, "%7.3f %s\n", time.Since(t.began).Seconds(), fmt.Sprintf(format, args...))
@@ -99,7 +110,7 @@ func (t *Trial) open(ctx context.Context) (err error) {
 	for _, s := range t.cluster.Services {
 		points, err := s.Failpoints(ctx)
 		if err != nil {
-			continue // XXX
+			return fmt.Errorf("failpoints of %s: %w", s.Name, err)
 		}
 		if t.points[s.Kind] != nil {
 			continue
@@ -112,9 +123,8 @@ func (t *Trial) open(ctx context.Context) (err error) {
 }
 
 // live has people use the system while it breaks, then mends it and waits until they have come to their ends.
-func (t *Trial) live(ctx context.Context, outcome *campaign.Outcome) ([]*story, error) {
+func (t *Trial) live(ctx context.Context, people *traffic, desk *office, outcome *campaign.Outcome) error {
 	rng := rand.New(rand.NewPCG(t.options.Seed, 7))
-	people := &traffic{Trial: t, bus: t.nc}
 	people.plan(rng, t.options.Stories)
 	breaking := &Chaos{Trial: t, rng: rng, over: t.options.Over}
 	if t.options.Faults != nil {
@@ -124,36 +134,45 @@ func (t *Trial) live(ctx context.Context, outcome *campaign.Outcome) ([]*story, 
 	}
 	t.say("seed %d, %d brokers: %s", t.options.Seed, len(t.cluster.Brokers), breaking.plan())
 	outcome.Count("faults", int64(len(breaking.acts)))
+	for _, a := range breaking.acts {
+		t.redisLost = t.redisLost || strings.Contains(a.what, "redis")
+	}
 
 	lives, end := context.WithCancel(ctx)
 	defer end()
+	open, shut := context.WithCancel(ctx)
+	defer shut()
 	over := make(chan struct{})
 	seed := rng.Uint64()
+	var living sync.WaitGroup
+	living.Go(func() { desk.work(open) })
+	living.Go(func() { people.run(lives, rand.New(rand.NewPCG(seed, 8)), t.options.Over) })
 	go func() {
-		defer close(over)
-		people.run(lives, rand.New(rand.NewPCG(seed, 8)), t.options.Over)
+		living.Wait()
+		close(over)
 	}()
 	breaking.run(ctx)
 	restoring := time.Now()
 	if err := t.cluster.Restore(ctx); err != nil {
 		outcome.Violate("the system did not come back by itself: %v", err)
 	}
+	shut()
 	t.healed = time.Now()
 	outcome.Figure("seconds until ready", t.healed.Sub(restoring).Seconds())
 	t.say("mended")
 	select {
 	case <-over:
-	case <-time.After(settling):
+	case <-time.After(t.options.Settling):
 		end()
 		<-over
 	}
 	t.say("the stories are over")
-	return people.stories, ctx.Err()
+	return ctx.Err()
 }
 
 // quiet waits until no consumer has anything left to do.
 func (t *Trial) quiet(ctx context.Context) error {
-	ctx, cancel := context.WithDeadline(ctx, t.healed.Add(settling+15*time.Second))
+	ctx, cancel := context.WithDeadline(ctx, t.healed.Add(t.options.Settling*5/4))
 	defer cancel()
 	for last := "nothing was looked at"; ; {
 		busy, err := t.busy(ctx)

@@ -1,7 +1,9 @@
 package trial
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -29,18 +31,24 @@ type stored struct {
 }
 
 // judge waits for quiet and compares what people were told with what is there.
-func (t *Trial) judge(ctx context.Context, stories []*story, o *campaign.Outcome) error {
+func (t *Trial) judge(ctx context.Context, stories []*story, desk *office, o *campaign.Outcome) error {
 	if err := t.quiet(ctx); err != nil {
 		o.Violate("%v", err)
 	}
 	o.Figure("seconds until quiet", time.Since(t.healed).Seconds())
+	t.say("quiet")
 	s, err := t.read(ctx)
 	if err != nil {
 		return err
 	}
+	t.say("read")
+	ctx, cancel := context.WithTimeout(ctx, t.options.Settling) // a system that does not come back answers nothing for ever
+	defer cancel()
 	for _, one := range stories {
 		t.judgeStory(ctx, one, s, o)
 	}
+	t.say("judged")
+	desk.judge(s, o)
 	for id, ends := range s.outcomes {
 		if len(ends) > 1 {
 			o.Violate("%s ended %d times: %v", id, len(ends), ends)
@@ -51,7 +59,55 @@ func (t *Trial) judge(ctx context.Context, stories []*story, o *campaign.Outcome
 	}
 	o.Count("memberships", int64(len(s.memberships)))
 	t.judgeLogs(o)
+	if err := t.judgeStores(ctx, o); err != nil {
+		return err
+	}
 	return t.judgeSecrets(o)
+}
+
+// judgeStores: everything that Usher keeps says the same. Where Redis lost what it had, one command brings it back.
+func (t *Trial) judgeStores(ctx context.Context, o *campaign.Outcome) error {
+	first, err := t.check(ctx, "--repair")
+	if err != nil {
+		return err
+	}
+	for _, d := range first.Disagreements {
+		if !d.Repaired || !t.redisLost {
+			o.Violate("the stores disagree: %s %s %s", d.Kind, d.Invitation, d.Detail)
+		}
+	}
+	if len(first.Disagreements) == 0 {
+		return nil
+	}
+	o.Count("disagreements after Redis lost something, mended by usher check", int64(len(first.Disagreements)))
+	second, err := t.check(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range second.Disagreements {
+		o.Violate("the stores disagree after they were mended: %s %s %s", d.Kind, d.Invitation, d.Detail)
+	}
+	return nil
+}
+
+// report is what "usher check" tells.
+type report struct {
+	Disagreements []struct {
+		Kind, Invitation, Detail string
+		Repaired                 bool
+	}
+}
+
+func (t *Trial) check(ctx context.Context, words ...string) (r report, err error) {
+	out, code, err := t.cluster.Command(ctx, append([]string{"check", "--json"}, words...)...)
+	if err != nil {
+		return r, err
+	}
+	line, _, _ := bytes.Cut(out, []byte("\n"))
+	if err := json.Unmarshal(line, &r); err != nil {
+		return r, fmt.Errorf("usher check ended with %d: %s", code, out)
+	}
+	return r, nil
 }
 
 // read reads all streams to their ends.
@@ -86,6 +142,9 @@ func (t *Trial) scan(ctx context.Context, name string, take func(jetstream.Msg))
 
 func (s *stored) take(m jetstream.Msg) {
 	if strings.HasPrefix(m.Subject(), events.RootDeadLetters) {
+		if _, _, _, ok := events.SplitDeadLetter(m.Subject()); !ok {
+			return // what was done about one
+		}
 		s.dead = append(s.dead, m.Subject()+" "+m.Headers().Get("Usher-Dead-Reason")+" "+m.Headers().Get("Usher-Dead-Subject"))
 		return
 	}
@@ -132,7 +191,7 @@ func (t *Trial) judgeStory(ctx context.Context, one *story, s *stored, o *campai
 	}
 	t.judgeAnswers(one, s, o, violate)
 	t.judgeMembership(one, s, violate)
-	t.judgeMails(ctx, one, s, o, violate)
+	t.judgeMails(ctx, one, o, violate)
 }
 
 type violate func(format string, args ...any)
@@ -197,7 +256,7 @@ func (t *Trial) judgeMembership(one *story, s *stored, violate violate) {
 }
 
 // judgeMails: at most two mails for each intent, none after a revoke was answered, and every link works.
-func (t *Trial) judgeMails(ctx context.Context, one *story, s *stored, o *campaign.Outcome, violate violate) {
+func (t *Trial) judgeMails(ctx context.Context, one *story, o *campaign.Outcome, violate violate) {
 	sent := t.mails.to(one.email)
 	o.Count("mails", int64(len(sent)))
 	intents := map[string]int{}

@@ -7,11 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/usherhq/usher/pkg/bus"
+	"github.com/usherhq/usher/pkg/deadletters"
 	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/platform"
+	"github.com/usherhq/usher/pkg/problem"
 	"github.com/usherhq/usher/pkg/settings"
 	"github.com/usherhq/usher/pkg/telemetry"
 	"github.com/usherhq/usher/services/usher/internal/client"
@@ -54,7 +58,7 @@ func Execute(ctx context.Context, args []string, streams Streams) int {
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "invite", Title: "Invite (over the API):"}, &cobra.Group{ID: "operate", Title: "Operate (on the broker and Redis):"})
 	add(root, "run", upCommand(streams), healthCommand(streams), fakeMailgunCommand(streams), settingsCommand(streams))
 	add(root, "invite", inviteCommand(streams), importCommand(streams), listCommand(streams), showCommand(streams), revokeCommand(streams), resendCommand(streams), orgCommand(streams))
-	add(root, "operate", watchCommand(streams), rebuildCommand(streams), deadCommand(streams), keysCommand(streams))
+	add(root, "operate", watchCommand(streams), rebuildCommand(streams), checkCommand(streams), deadCommand(streams), keysCommand(streams))
 	if err := root.ExecuteContext(ctx); err != nil {
 		_, _ = fmt.Fprintf(streams.Err, "usher: %v\n", err)
 		return exitCode(err)
@@ -73,9 +77,10 @@ func exitCode(err error) int {
 	var answer *client.Problem
 	var usage usageError
 	switch {
-	case errors.As(err, &answer) && answer.Status == 404:
+	case errors.As(err, &answer) && answer.Status == 404, errors.Is(err, deadletters.ErrNotFound):
 		return exitMissing
-	case errors.As(err, &answer) && answer.Status >= 500, errors.Is(err, client.ErrUnreachable):
+	case errors.As(err, &answer) && answer.Status >= 500, errors.Is(err, client.ErrUnreachable),
+		errors.Is(err, bus.ErrUnreachable), problem.Is(err, problem.NotNow):
 		return exitNotNow
 	case errors.As(err, &usage):
 		return exitUsage
@@ -105,12 +110,26 @@ func wantsJSON(c *cobra.Command) bool {
 }
 
 // operate opens the platform for a command that works on broker and Redis directly.
-func operate(ctx context.Context, streams Streams, work func(context.Context, *platform.Platform) error) (err error) {
-	s, err := settings.Load(settings.Operator, streams.Environ)
+func operate(ctx context.Context, streams Streams, work func(context.Context, *platform.Platform) error) error {
+	return operateOn(ctx, streams, platform.Options{}, work)
+}
+
+// openTime is how long a command waits for the broker, and for Redis where it needs that.
+const openTime = 10 * time.Second
+
+func operateOn(ctx context.Context, streams Streams, o platform.Options, work func(context.Context, *platform.Platform) error) (err error) {
+	service := settings.Operator
+	if o.LedgerAlone {
+		service = settings.LedgerOperator
+	}
+	s, err := settings.Load(service, streams.Environ)
 	if err != nil {
 		return usageError{fmt.Errorf("the settings are not right:\n%w", err)}
 	}
-	p, err := platform.Open(ctx, s, platform.Options{Name: "operator", Logs: streams.Err})
+	o.Name, o.Logs = "operator", streams.Err
+	opening, opened := context.WithTimeout(ctx, openTime)
+	defer opened()
+	p, err := platform.Open(opening, s, o)
 	if err != nil {
 		return err
 	}

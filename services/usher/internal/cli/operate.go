@@ -16,7 +16,6 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/apikeys"
 	"github.com/usherhq/usher/pkg/bus"
-	"github.com/usherhq/usher/pkg/ledger"
 	"github.com/usherhq/usher/pkg/links"
 	"github.com/usherhq/usher/pkg/platform"
 	"github.com/usherhq/usher/pkg/settings"
@@ -86,6 +85,9 @@ func watchCommand(streams Streams) *cobra.Command {
 }
 
 func (s Streams) writeSeen(c *cobra.Command, m *nats.Msg) error {
+	if _, act, _, ok := events.SplitDeadAct(m.Subject); ok {
+		return s.writeAct(c, m, act)
+	}
 	e, err := events.Decode(m.Header, m.Data, m.Subject)
 	one := seen{Subject: m.Subject, ID: e.ID, Type: e.Type, Time: e.Time, Data: e.Data}
 	if err != nil {
@@ -98,7 +100,21 @@ func (s Streams) writeSeen(c *cobra.Command, m *nats.Msg) error {
 	if err == nil {
 		said = remark(fieldsOf(e.Data))
 	}
+	if _, _, _, isLetter := events.SplitDeadLetter(m.Subject); isLetter {
+		said = strings.TrimSuffix(m.Header.Get(bus.DeadReason)+": "+m.Header.Get(bus.DeadDetail), ": ")
+	}
 	_, err = fmt.Fprintf(s.Out, "%s  %-90s %s\n", time.Now().Format("15:04:05.000"), m.Subject, said)
+	return err
+}
+
+// writeAct writes what was done about a dead letter. It is no event: who and why are in its headers.
+func (s Streams) writeAct(c *cobra.Command, m *nats.Msg, act events.DeadAct) error {
+	by, note := m.Header.Get(bus.ActBy), m.Header.Get(bus.ActNote)
+	if wantsJSON(c) {
+		at, _ := time.Parse(time.RFC3339Nano, m.Header.Get(bus.ActAt)) // left out where there is none
+		return json.NewEncoder(s.Out).Encode(seen{Subject: m.Subject, Time: at, Data: map[string]string{"act": string(act), "by": by, "note": note}})
+	}
+	_, err := fmt.Fprintf(s.Out, "%s  %-90s %s\n", time.Now().Format("15:04:05.000"), m.Subject, strings.TrimSuffix("by "+by+": "+note, ": "))
 	return err
 }
 
@@ -242,34 +258,4 @@ func fakeMailgunCommand(streams Streams) *cobra.Command {
 	c.Flags().IntVar(&o.Keep, "keep", 0, "how many mails are remembered (default 20000)")
 	c.Flags().IntVar(&o.KeepBodies, "keep-bodies", 0, "how many mails are kept with their texts (default 1000)")
 	return c
-}
-
-// deadLetter is one message that could not be handled.
-type deadLetter struct {
-	Sequence   uint64              `json:"sequence"`
-	Worker     string              `json:"worker"`
-	Reason     string              `json:"reason"`
-	Subject    string              `json:"subject"`
-	Deliveries string              `json:"deliveries,omitempty"`
-	Time       time.Time           `json:"time"`
-	Header     map[string][]string `json:"header,omitempty"`
-	Body       string              `json:"body,omitempty"`
-}
-
-func readDead(r ledger.Record, whole bool) deadLetter {
-	d := deadLetter{
-		Sequence: r.Sequence, Worker: strings.TrimPrefix(r.Subject, events.RootDeadLetters+"."), Time: r.Time,
-		Reason: first(r.Header, bus.DeadReason), Subject: first(r.Header, bus.DeadSubject), Deliveries: first(r.Header, bus.DeadDeliveries),
-	}
-	if whole {
-		d.Header, d.Body = r.Header, string(r.Data)
-	}
-	return d
-}
-
-func first(header map[string][]string, name string) string {
-	if values := header[name]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
 }
