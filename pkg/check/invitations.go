@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"hash/maphash"
 	"iter"
 	"maps"
 	"slices"
@@ -69,7 +70,7 @@ func (l *look) aged(a *account) bool {
 		return false
 	}
 	if a.newest == 0 { // only a membership is left
-		return a.joined == nil || a.joined.JoinedAt.Before(l.read.began)
+		return a.joined == nil || a.joined.at.Before(l.read.began)
 	}
 	return l.now.Sub(l.read.began) > l.MaxAge-agingStep
 }
@@ -114,12 +115,17 @@ func (l *look) lookAtMembership(a *account, r *invitation.Record) {
 	case j.times > 1 || j.again:
 		l.tell(a, MembershipTwice, mending{}, "", "the person was made a member more than once by it, or was one already; the first counts")
 	}
-	if j.subject != events.MembershipSubject(j.Organization, j.Person) {
-		l.tell(a, MembershipMisplaced, mending{}, "", "its membership is stored on %s, and says that it is of somebody else", j.subject)
+	if j.elsewhere != "" {
+		l.tell(a, MembershipMisplaced, mending{}, "", "its membership is stored on %s, and says that it is of somebody else", j.elsewhere)
 	}
-	if q := r.Request; q != nil && (j.Person != q.Person || j.Email != q.Email || !l.granted(q.Role, j.Role)) {
+	if q := r.Request; q != nil && !(j.of(q) && l.granted(q.Role, j.role)) {
 		l.tell(a, MembershipDiffers, mending{}, "", "its membership at sequence %d is not of the person, address or role that were invited", j.sequence)
 	}
+}
+
+// of reports whether a membership is of the person and address that were invited.
+func (j *joined) of(q *events.InvitationRequested) bool {
+	return j.person == maphash.String(seed, q.Person) && j.email == maphash.String(seed, q.Email)
 }
 
 // granted reports whether an invitation to a role may lead to that one: a lower one, where the inviter could not give more.

@@ -39,6 +39,7 @@ type reading struct {
 	began         time.Time
 
 	partial map[*account]*invitation.Record // of the running window
+	words   map[string]string               // that very many invitations have in common
 }
 
 // account is what the streams say of one invitation, kept small: there may be very many.
@@ -71,11 +72,13 @@ type mailed struct{ intent, provider uint64 }
 
 // joined is the membership that came of an invitation.
 type joined struct {
-	events.Membership
-	sequence uint64
-	times    int
-	again    bool // the person was a member already
-	subject  string
+	person, email uint64 // hashes
+	role          string
+	at            time.Time
+	sequence      uint64
+	times         int
+	again         bool   // the person was a member already
+	elsewhere     string // the subject, where it is not that of the person
 }
 
 // timer is a stored timer.
@@ -109,6 +112,7 @@ func newReading(o Options) *reading {
 	return &reading{
 		ledger: o.Ledger, said: o.Said, accounts: map[string]*account{}, claims: map[string]timer{}, members: map[string]bool{},
 		letters: map[uint64]letter{}, upTo: map[string]uint64{}, gaps: newGaps(), partial: map[*account]*invitation.Record{},
+		words: map[string]string{},
 	}
 }
 
@@ -120,6 +124,15 @@ func (a *account) newestAt() time.Time {
 		return time.Time{}
 	}
 	return time.Unix(0, a.newestNs)
+}
+
+// same gives one string for all that are equal.
+func (r *reading) same(word string) string {
+	if known, ok := r.words[word]; ok {
+		return known
+	}
+	r.words[word] = word
+	return word
 }
 
 // fold is the record that the events add up to.
@@ -162,6 +175,7 @@ func (r *reading) readStream(ctx context.Context, stream string, take func(ledge
 	if err != nil {
 		return err
 	}
+	// What is kept of a message is copied: its texts are cut from one, which would be kept whole.
 	for stored, err := range r.ledger.Scan(ctx, stream, "", r.upTo[stream]+1) {
 		if err != nil {
 			return err
@@ -206,7 +220,7 @@ func (r *reading) add(a *account, e events.Event, stored ledger.Record) {
 }
 
 func (r *reading) breakage(stream string, stored ledger.Record) {
-	r.broken = append(r.broken, broken{stream: stream, subject: stored.Subject, sequence: stored.Sequence})
+	r.broken = append(r.broken, broken{stream: stream, subject: strings.Clone(stored.Subject), sequence: stored.Sequence})
 }
 
 // takeFact takes in a message of INVITATIONS.
@@ -257,7 +271,7 @@ func (r *reading) takeTimer(stored ledger.Record, e events.Event, at time.Time) 
 		return
 	}
 	if org, _, ok := events.SplitClaim(stored.Subject); ok {
-		r.claims[stored.Subject] = timer{sequence: stored.Sequence, at: at, about: r.account(org, e.Subject)}
+		r.claims[strings.Clone(stored.Subject)] = timer{sequence: stored.Sequence, at: at, about: r.account(org, e.Subject)}
 		return
 	}
 	r.breakage(events.StreamInvitations, stored)
@@ -343,15 +357,19 @@ func (r *reading) takeMembership(stored ledger.Record) {
 	}
 	was := r.members[stored.Subject]
 	_, removed := e.Data.(*events.MembershipRemoved)
-	r.members[stored.Subject] = !removed
+	r.members[strings.Clone(stored.Subject)] = !removed
 	m, isNew := e.Data.(*events.MembershipProvisioned)
 	if !isNew || m.Invitation == "" {
 		return
 	}
 	a := r.account(m.Organization, m.Invitation)
 	if a.joined == nil {
-		a.joined = &joined{Membership: m.Membership, sequence: stored.Sequence, subject: stored.Subject}
-		a.joined.Metadata = nil
+		a.joined = &joined{
+			person: maphash.String(seed, m.Person), email: maphash.String(seed, m.Email), role: r.same(m.Role), at: m.JoinedAt, sequence: stored.Sequence,
+		}
+		if stored.Subject != events.MembershipSubject(m.Organization, m.Person) {
+			a.joined.elsewhere = strings.Clone(stored.Subject)
+		}
 	}
 	a.joined.times++
 	a.joined.again = a.joined.again || was

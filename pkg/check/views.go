@@ -85,7 +85,8 @@ func (o *overview) records(ctx context.Context) error {
 // place notes where lists have to show a record.
 func (o *overview) place(a *account, have *invitation.Record) {
 	a.seen, a.enlisted, a.among, a.person = o.number, false, false, 0
-	a.combo, a.score = views.Place(have)
+	combo, score := views.Place(have)
+	a.combo, a.score = o.read.same(combo), score
 	if have.Request != nil && have.Request.Person != "" {
 		a.person = maphash.String(seed, have.Request.Person)
 	}
