@@ -583,10 +583,9 @@ func (i *invited) fired() {
 	i.tell(events.FactExpired, &events.InvitationExpired{Invitation: i.Invitation, ExpiresAt: i.ExpiresAt})
 }
 
-// taken publishes a timer without its request, and then another invitation of that person, as admission does.
+// taken publishes a timer without its request, and then another invitation of that person, as admission does, which ends.
 func (w *world) taken() {
 	w.t.Helper()
-	w.people++
 	dead := w.event(events.NewInvitationID(), &events.InvitationDeclined{})
 	person := "taken-person"
 	timer, err := admission.ExpiryTimer(dead, org, person, w.Now().Add(time.Hour))
@@ -602,6 +601,7 @@ func (w *world) taken() {
 	require.NoError(w.t, err)
 	w.publish(events.StreamInvitations, timer.Expecting(events.ClaimSubject(org, person), held),
 		asked.Succeeding(held).Expecting(events.InvitationSubject(org, dead.Subject, events.FactRequested), 0))
+	(&invited{w: w, InvitationRequested: e.Data.(*events.InvitationRequested)}).revoked()
 }
 
 // TestTwoOpenInvitationsOfOneAddressAreForTheOperator: which of them is right, nobody can tell.

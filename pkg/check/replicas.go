@@ -64,10 +64,15 @@ func (l *look) compareCopies(ctx context.Context, stream string, servers []strin
 		}
 	}
 	differing := differences(copies)
-	l.same[stream] = len(differing) == 0
+	if l.same[stream] = len(differing) == 0; l.same[stream] {
+		return nil
+	}
+	about, err := l.whose(ctx, stream, servers, state.LastSequence, differing)
+	if err != nil {
+		return err
+	}
 	for _, sequence := range slices.Sorted(maps.Keys(differing))[:min(len(differing), mostDiffering)] {
-		org, id := l.whose(ctx, stream, sequence)
-		l.tellOf(org, id, ReplicaDiffers, mending{}, stream+decimal(sequence),
+		l.tellOf(about[sequence][0], about[sequence][1], ReplicaDiffers, mending{}, stream+decimal(sequence),
 			"%s: what is stored at sequence %d is not the same on %s", stream, sequence, strings.Join(differing[sequence], " and "))
 	}
 	return nil
@@ -126,12 +131,26 @@ func differences(copies map[string]held) map[uint64][]string {
 	return differing
 }
 
-// whose tells which invitation a message is about, as far as any copy still knows.
-func (l *look) whose(ctx context.Context, stream string, sequence uint64) (org, id string) {
-	r, err := l.Ledger.At(ctx, stream, sequence)
-	if err != nil {
-		return "", ""
+// whose reads the copies once more and tells which invitations the differing messages are about: any copy may be the one
+// that has a message still.
+func (l *look) whose(ctx context.Context, stream string, servers []string, until uint64, differing map[uint64][]string) (map[uint64][2]string, error) {
+	about := map[uint64][2]string{}
+	for _, server := range servers {
+		err := l.Ledger.ScanCopy(ctx, stream, server, until, func(r ledger.Record) {
+			if len(differing[r.Sequence]) > 0 {
+				org, id := invitationOf(r)
+				about[r.Sequence] = [2]string{org, id}
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
+	return about, nil
+}
+
+// invitationOf tells which invitation a stored message is about, where it is about one.
+func invitationOf(r ledger.Record) (org, id string) {
 	if e, err := r.Event(); err == nil {
 		if m, ok := e.Data.(*events.MembershipProvisioned); ok {
 			return m.Organization, m.Invitation
