@@ -218,13 +218,15 @@ func TestAProcessOfAFaultRunDoesAsItIsTold(t *testing.T) {
 
 	t.Run("it takes its clock for ahead", func(t *testing.T) {
 		p := run(t, path).ready()
-		made := p.invite("late")
-		show := func() string { return p.call(http.MethodGet, "/v1/invitations/"+made.body.ID, "").body.Status }
-		require.Equal(t, "pending", show())
+		ready := func(want int) {
+			require.Eventually(t, func() bool { return p.call(http.MethodGet, "/readyz", "").status == want }, patience, 20*time.Millisecond)
+		}
 		p.tell(http.MethodPut, "/clock", `{"ahead":"169h"}`)
-		require.Equal(t, "expired", show())
-		p.tell(http.MethodPut, "/clock", `{"ahead":"-1h"}`)
-		require.Equal(t, "pending", show())
+		ready(http.StatusServiceUnavailable)
+		require.Equal(t, http.StatusServiceUnavailable, p.invite("late").status, "it knows that its clock is not the broker's")
+		p.tell(http.MethodPut, "/clock", `{"ahead":"0s"}`)
+		ready(http.StatusOK)
+		require.Equal(t, http.StatusAccepted, p.invite("late").status)
 	})
 
 	t.Run("it is armed before its start", func(t *testing.T) {
