@@ -189,7 +189,7 @@ func TestAProcessOfAFaultRunDoesAsItIsTold(t *testing.T) {
 		require.Contains(t, p.output(), "built with failpoints: for fault runs only")
 		p.tell(http.MethodPut, "/failpoints/mailer.claimed", `{"action":"kill","after":2}`)
 		require.Equal(t, http.StatusAccepted, p.invite("first").status)
-		require.Equal(t, http.StatusAccepted, p.invite("second").status)
+		p.invite("second") // the mailer may be quicker than the answer
 		p.died(syscall.SIGKILL)
 	})
 
