@@ -75,15 +75,15 @@ func (o *organization) refusesLink(i *invitation, generation int) string {
 }
 
 // add makes an invitation. Whatever of the address was over by time alone is over for good.
-func (o *organization) add(id, address, role string, ttl time.Duration) *invitation {
+func (o *organization) add(id, address, role string, ttl time.Duration) {
 	for _, i := range o.invitations {
 		if i.address == address && o.status(i) == expired {
 			i.outcome = expired
 		}
 	}
-	i := &invitation{id: id, address: address, role: role, ttl: ttl, deadline: o.now + ttl, generation: 1, mails: 1}
-	o.invitations = append(o.invitations, i)
-	return i
+	o.invitations = append(o.invitations, &invitation{
+		id: id, address: address, role: role, ttl: ttl, deadline: o.now + ttl, generation: 1, mails: 1,
+	})
 }
 
 // resend moves the deadline of an open invitation.
