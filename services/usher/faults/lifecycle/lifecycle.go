@@ -78,10 +78,14 @@ type machines struct {
 
 func (ms *machines) check(t *rapid.T) {
 	ms.organizations++
-	m := &machine{Pipeline: ms.Pipeline, ctx: ms.ctx, org: fmt.Sprintf("org-%d", ms.organizations), model: organization{members: map[string]string{}}}
+	m := &machine{
+		Pipeline: ms.Pipeline, ctx: ms.ctx, front: ms.Front(ms.organizations), org: fmt.Sprintf("org-%d", ms.organizations),
+		model: organization{members: map[string]string{}},
+	}
 	if err := m.Organization(m.ctx, m.org, nil); err != nil {
 		t.Fatalf("%v", err)
 	}
+	m.await(t, "the owner in the instance's memory", m.membersAgree) // another instance made the organization
 	t.Repeat(m.commands())
 	m.list(t)
 	m.listMembers(t)

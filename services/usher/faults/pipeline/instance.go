@@ -83,7 +83,7 @@ func (p *Pipeline) start(
 		return nil, err
 	}
 	one.platform, err = platform.Open(ctx, s, platform.Options{
-		Name: name, Logs: p.options.Logs, Broker: one.Wire, Redis: p.redis, Clock: now,
+		Name: name, Logs: p.options.Logs, Broker: one.Wire, Redis: p.redis, Clock: now, ClockIsMoved: true,
 	})
 	if err != nil {
 		return nil, err
