@@ -185,26 +185,16 @@ func TestEachUnsafeSettingIsRefusedByName(t *testing.T) {
 // What stands in documentation and compose files is no secret, so whoever copies it must be told.
 func TestEverySecretThatTheDocumentationShowsIsRefused(t *testing.T) {
 	set := map[string]*regexp.Regexp{
-<<<<<<< HEAD
 		".md":  regexp.MustCompile(`(?m)\b([A-Z]+_[A-Z_]+)=["']?([^\s"'$<{;]+)`),
 		".yml": regexp.MustCompile(`(?m)\b([A-Z]+_[A-Z_]+): +["']?([^\s"'$<{;]+)`),
-=======
-		".md":  regexp.MustCompile(`\b([A-Z]+_[A-Z_]+)=["']?([^\s"'$<{;]+)`),
-		".yml": regexp.MustCompile(`\b([A-Z]+_[A-Z_]+)(?:=|: +)["']?([^\s"'$<{;]+)`),
->>>>>>> refuse
 	}
 	secret := map[string]bool{}
 	for _, f := range settings.Fields() {
 		secret[f.Env] = f.Secret && !strings.HasSuffix(f.Env, "_URL") // those hold one at most in part
 	}
-<<<<<<< HEAD
 	files, err := filepath.Glob("../../*.md")
 	require.NoError(t, err)
 	for _, pattern := range []string{"../../*.yml", "../../docs/*.md", "../../deploy/*.yml", "../../deploy/*/*.yml"} {
-=======
-	var files []string
-	for _, pattern := range []string{"../../*.md", "../../*.yml", "../../docs/*.md", "../../deploy/*.yml", "../../deploy/*/*.yml"} {
->>>>>>> refuse
 		more, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		files = append(files, more...)
