@@ -91,7 +91,8 @@ func (p *person) watch() {
 			}
 			page := m.Source == "network" && !strings.Contains(m.URL, "/assets/")
 			if m.Type == chromedp.ConsoleError || m.Type == chromedp.ConsoleWarning || m.IsException() {
-				if !page {
+				axe := strings.Contains(fmt.Sprint(m), "Failed to execute 'postMessage'") // which asks frames that are only just loading; no page of ours posts messages
+				if !page && !axe {
 					p.mu.Lock()
 					p.said = append(p.said, fmt.Sprintf("%s (%s, %s)", m, m.Source, m.URL))
 					p.mu.Unlock()
