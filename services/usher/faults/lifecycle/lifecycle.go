@@ -49,6 +49,9 @@ func run(ctx context.Context, u campaign.Unit) (out campaign.Outcome, err error)
 	t := &listener{log: u.Log}
 	m := &machines{Pipeline: p, ctx: ctx}
 	t.run(func() { rapid.Check(t, m.check) })
+	if err := context.Cause(ctx); err != nil { // whatever failed, failed because of that
+		return out, err
+	}
 	out.Count("commands", int64(m.steps))
 	out.Count("organizations", int64(m.organizations))
 	out.Violations = t.failures
