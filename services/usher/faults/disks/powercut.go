@@ -62,20 +62,20 @@ func small(lazy bool) cluster.Shape {
 
 // powercut cuts the power once, or several times, also while everything is starting again.
 func powercut(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
-	return run(ctx, u, trial.Options{Shape: small(false), Stories: 100, Over: 1500 * time.Millisecond, Settling: settling}, (*experiment).power)
+	return run(ctx, u, trial.Options{Shape: small(false), Stories: 100, Over: 1500 * time.Millisecond, Settling: settling, RedisLoses: true}, (*experiment).power)
 }
 
 // powercutCluster is the same with three brokers that replicate and two Redis servers, which all lose their power at once.
 func powercutCluster(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
 	shape := small(false)
 	shape.Brokers, shape.Replica = 3, true
-	return run(ctx, u, trial.Options{Shape: shape, Stories: 60, Over: 1500 * time.Millisecond, Settling: settling}, (*experiment).power)
+	return run(ctx, u, trial.Options{Shape: shape, Stories: 60, Over: 1500 * time.Millisecond, Settling: settling, RedisLoses: true}, (*experiment).power)
 }
 
 // powercutLazy is the same with a broker that syncs when it likes, cut when people have been told a lot, and with nothing left
 // to chance. It keeps only what was lost, which is what has to be seen.
 func powercutLazy(ctx context.Context, u campaign.Unit) (campaign.Outcome, error) {
-	o := trial.Options{Shape: small(true), Stories: 60, Over: 1500 * time.Millisecond, Settling: 4 * time.Second}
+	o := trial.Options{Shape: small(true), Stories: 60, Over: 1500 * time.Millisecond, Settling: 4 * time.Second, RedisLoses: true}
 	outcome, err := run(ctx, u, o, func(e *experiment, c *trial.Chaos) {
 		e.brokers[0].Sync() // the kernel did that long ago for what was there before people came
 		c.Add(time.Second+c.Moment()/3, "a power cut", func(context.Context) error { return e.blackout(c, nil) })

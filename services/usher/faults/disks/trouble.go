@@ -13,7 +13,7 @@ import (
 
 // troubled is a trial of some people in so long a time.
 func troubled(ctx context.Context, u campaign.Unit, plan func(*experiment, *trial.Chaos)) (campaign.Outcome, error) {
-	return run(ctx, u, trial.Options{Shape: small(false), Stories: 60, Over: 2 * time.Second, Settling: settling}, plan)
+	return run(ctx, u, trial.Options{Shape: small(false), Stories: 60, Over: 2 * time.Second, Settling: settling, RedisLoses: true}, plan)
 }
 
 // diskFull fills the disk of the broker, of Redis, or both, and empties it after a while.

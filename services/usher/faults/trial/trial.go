@@ -31,6 +31,8 @@ type Options struct {
 	Over    time.Duration
 	// Settling is how long after the last fault the system may take to bring everything to its end (default a minute).
 	Settling time.Duration
+	// RedisLoses says that Redis may lose what it had in a way that no fault names: what "usher check" then mends is no fault.
+	RedisLoses bool
 	// Faults plans what breaks; nil for a schedule by chance.
 	Faults func(*Chaos)
 	Dir    string
@@ -134,6 +136,7 @@ func (t *Trial) live(ctx context.Context, people *traffic, desk *office, outcome
 	}
 	t.say("seed %d, %d brokers: %s", t.options.Seed, len(t.cluster.Brokers), breaking.plan())
 	outcome.Count("faults", int64(len(breaking.acts)))
+	t.redisLost = t.options.RedisLoses
 	for _, a := range breaking.acts {
 		t.redisLost = t.redisLost || strings.Contains(a.what, "redis")
 	}
