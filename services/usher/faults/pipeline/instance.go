@@ -77,7 +77,7 @@ func (p *Pipeline) start(
 	}
 	s, err := settings.Load(settings.All, []string{
 		"USHER_HTTP_ADDR=127.0.0.1:0", "USHER_PUBLIC_URL=http://localhost", "USHER_LINK_KEYS=" + p.keys, "USHER_LOG_LEVEL=WARN",
-		"USHER_BOOTSTRAP_API_KEY=" + p.Key, "USHER_REDIS_URL=" + p.redisURL(), "USHER_SHUTDOWN_GRACE=5s",
+		"USHER_BOOTSTRAP_API_KEY=" + p.Key, "USHER_REDIS_URL=" + p.redisURL(), "USHER_SHUTDOWN_GRACE=10s",
 	})
 	if err != nil {
 		return nil, err
@@ -111,15 +111,16 @@ func (i *Instance) run(services []runner) error {
 	return nil
 }
 
-// stop ends the instance in order. It returns what its services had to say, unless it had crashed before.
+// stop ends the instance in order. It returns what its services had to say, unless it had crashed before. A server that ends
+// waits five seconds for a connection that was never used, so callers let go of theirs first.
 func (i *Instance) stop() error {
+	i.client.CloseIdleConnections()
 	i.end()
 	var errs []error
 	for range cap(i.ended) {
 		errs = append(errs, <-i.ended)
 	}
 	errs = append(errs, i.platform.Close())
-	i.client.CloseIdleConnections()
 	if i.died() {
 		return nil
 	}
