@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -48,8 +49,8 @@ const (
 )
 
 // Begin asks what is known of the request with this key. fingerprint is a hash of the request, without spaces; scope keeps
-// callers apart. A New request holds a lease of a minute, so that a process that dies blocks no repeat for longer. It
-// returns problem.NotNow while Redis is down.
+// callers apart. A New request has a lease of ten seconds, which Hold makes longer: a process that dies blocks no repeat for
+// longer than that. It returns problem.NotNow while Redis is down.
 func (db *DB) Begin(ctx context.Context, scope, key, fingerprint string) (Idempotency, error) {
 	lease := running + " " + fingerprint + " " + nonce()
 	c := redis.NewStringCmd(ctx, "set", idempotencyKey(scope, key), lease, "px", leaseLife.Milliseconds(), "nx", "get")
@@ -84,7 +85,26 @@ func (db *DB) before(value, fingerprint string) (Idempotency, error) {
 	return found, nil
 }
 
-// Finish keeps the answer for a day. Of two requests that both held the lease, because the first took longer than it
+// Hold keeps the lease of a New request from running out, as long as this process lives and Redis can be reached, until end
+// is called. What else may be kept under the key by then is left as it is.
+func (db *DB) Hold(ctx context.Context, scope, key string) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		tick := time.NewTicker(leaseLife / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C: // an error now is made good by the next one, or the lease runs out
+				_ = db.do(ctx, redis.NewBoolCmd(ctx, "pexpire", idempotencyKey(scope, key), leaseLife.Milliseconds(), "gt"))
+			}
+		}
+	}()
+	return cancel
+}
+
+// Finish keeps the answer for a day. Of two requests that both held the lease, because Redis was away for longer than it
 // lasts, the later answer stays. It returns problem.NotNow while Redis is down; the lease then runs out.
 func (db *DB) Finish(ctx context.Context, scope, key, fingerprint string, a Answer) error {
 	kept, err := json.Marshal(a)

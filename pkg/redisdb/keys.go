@@ -17,8 +17,10 @@ const (
 	tokenGrace = 24 * time.Hour
 	// claimLife bounds a claim nobody settled; the ledger's "sent" is the lasting record.
 	claimLife = 48 * time.Hour
-	// leaseLife is how long a request may run before a repeat of it starts over: a dead process blocks nobody for longer.
-	leaseLife = time.Minute
+	// leaseLife is how long a repeat of a request waits for a process that gives no sign of life any more.
+	leaseLife = 10 * time.Second
+	// webhookLease is the same for a webhook, whose sender takes its time between two tries.
+	webhookLease = time.Minute
 	// answerLife is how long the answer to an idempotent request is kept.
 	answerLife = 24 * time.Hour
 	// sessionIdle is how long a session may go unused. When it ends at the latest stands in the session itself.
@@ -42,7 +44,7 @@ func idempotencyKey(scope, key string) string {
 	return "usher:idempotency:" + digest(strconv.Itoa(len(scope))+":"+scope+key)
 }
 
-// usher:webhook:<hash of the provider's token> → the nonce of whoever saw it first, for leaseLife; then that it is stored, as long as the caller says.
+// usher:webhook:<hash of the provider's token> → the nonce of whoever saw it first, for webhookLease; then that it is stored, as long as the caller says.
 func webhookKey(token string) string { return "usher:webhook:" + digest(token) }
 
 // usher:session:<SHA-256 of the token> → "<end in milliseconds> <data>". Lives for sessionIdle after its last use.

@@ -22,7 +22,7 @@ const stored = "stored"
 // kept, so a repeat is no replay yet and is asked to come again. It returns problem.NotNow for that, and while Redis is down.
 func (db *DB) FirstSeen(ctx context.Context, token string) (bool, error) {
 	mark := nonce()
-	c := redis.NewStringCmd(ctx, "set", webhookKey(token), mark, "px", leaseLife.Milliseconds(), "nx", "get")
+	c := redis.NewStringCmd(ctx, "set", webhookKey(token), mark, "px", webhookLease.Milliseconds(), "nx", "get")
 	if err := db.do(ctx, c); err != nil {
 		return false, err
 	}
@@ -32,7 +32,7 @@ func (db *DB) FirstSeen(ctx context.Context, token string) (bool, error) {
 	case c.Val() == stored:
 		return false, nil
 	}
-	return false, &problem.Error{Code: problem.NotNow, Detail: "The first try of this webhook is still under way.", RetryAfter: leaseLife}
+	return false, &problem.Error{Code: problem.NotNow, Detail: "The first try of this webhook is still under way.", RetryAfter: webhookLease}
 }
 
 // Seen makes the mark stay for ttl, once what the webhook said is kept. It returns problem.NotNow while Redis is down.

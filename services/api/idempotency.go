@@ -62,7 +62,9 @@ func (s *Service) idempotent(next http.Handler) http.Handler {
 		}
 		answer := &recorder{header: http.Header{}, status: http.StatusOK}
 		ctx := context.WithValue(r.Context(), idempotencyKey{}, scope+"/"+key)
+		end := s.Redis.Hold(context.WithoutCancel(ctx), scope, key)
 		next.ServeHTTP(answer, r.WithContext(ctx))
+		end()
 		s.remember(context.WithoutCancel(r.Context()), scope, key, sum, answer)
 		answer.copyTo(w)
 	})

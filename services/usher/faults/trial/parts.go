@@ -157,12 +157,11 @@ func (c *Chaos) dieAt(ctx context.Context, s *cluster.Service, word, point strin
 	select {
 	case <-s.Exited():
 		return s.KilledBySignal()
-	case <-time.After(1500 * time.Millisecond):
-		_ = s.Disarm(ctx, point) // nobody came by
-		return false
+	case <-time.After(1500 * time.Millisecond): // nobody came by
 	case <-ctx.Done():
-		return false
 	}
+	_ = s.Disarm(context.WithoutCancel(ctx), point) // what stayed armed would kill after all was mended
+	return false
 }
 
 // pairs are the pairs of kinds of processes.

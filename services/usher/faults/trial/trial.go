@@ -185,7 +185,7 @@ func (t *Trial) quiet(ctx context.Context) error {
 		if ctx.Err() == nil {
 			last = fmt.Sprintf("%s %v", busy, err)
 		}
-		if !wait(ctx, 50*time.Millisecond) {
+		if !wait(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("%s after everything was mended there is still something to do: %s", time.Since(t.healed).Round(time.Second), last)
 		}
 	}
