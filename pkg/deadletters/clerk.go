@@ -46,7 +46,7 @@ func NewClerk(l *ledger.Ledger, log *slog.Logger, metrics prometheus.Registerer)
 // Run works until ctx ends.
 func (c *Clerk) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		err := c.ledger.Heads(ctx, events.StreamDeadLetters, events.RootDeadLetters+".>", c.count)
+		err := c.ledger.Heads(ctx, events.StreamDeadLetters, events.RootDeadLetters+".>", 0, c.count)
 		if err == nil {
 			break
 		}

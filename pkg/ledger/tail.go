@@ -11,28 +11,32 @@ import (
 // whoever only wants to look again: after a lost connection some subjects may not be told. It returns problem.NotNow when
 // the broker does not answer.
 func (l *Ledger) Tail(ctx context.Context, stream string, filters []string, handle func(subject string)) error {
-	return l.heads(ctx, stream, filters, jetstream.DeliverNewPolicy, func(m jetstream.Msg) { handle(m.Subject()) })
+	how := jetstream.OrderedConsumerConfig{FilterSubjects: filters, DeliverPolicy: jetstream.DeliverNewPolicy}
+	return l.heads(ctx, stream, how, func(m jetstream.Msg) { handle(m.Subject()) })
 }
 
-// Heads tells of every message that is stored and of every one that comes, in order and without its body, until ctx ends. It
-// returns problem.NotNow when the broker does not answer; from then on it carries on by itself after a lost connection.
-func (l *Ledger) Heads(ctx context.Context, stream, filter string, handle func(Record)) error {
-	return l.heads(ctx, stream, []string{filter}, jetstream.DeliverAllPolicy, func(m jetstream.Msg) {
+// Heads tells of every message that is stored from a sequence on and of every one that comes, in order and without its body,
+// until ctx ends. It returns problem.NotNow when the broker does not answer; from then on it carries on by itself after a lost
+// connection.
+func (l *Ledger) Heads(ctx context.Context, stream, filter string, from uint64, handle func(Record)) error {
+	how := jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1),
+	}
+	return l.heads(ctx, stream, how, func(m jetstream.Msg) {
 		if r, err := delivered(m); err == nil {
 			handle(r)
 		}
 	})
 }
 
-func (l *Ledger) heads(ctx context.Context, stream string, filters []string, from jetstream.DeliverPolicy, handle func(jetstream.Msg)) error {
+func (l *Ledger) heads(ctx context.Context, stream string, how jetstream.OrderedConsumerConfig, handle func(jetstream.Msg)) error {
 	if err := l.Healthy(); err != nil {
 		return err
 	}
 	bounded, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	consumer, err := l.js.OrderedConsumer(bounded, stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: filters, DeliverPolicy: from, HeadersOnly: true, InactiveThreshold: tailIdle,
-	})
+	how.HeadersOnly, how.InactiveThreshold = true, tailIdle
+	consumer, err := l.js.OrderedConsumer(bounded, stream, how)
 	if err != nil {
 		return unavailable(err)
 	}

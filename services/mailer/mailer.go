@@ -5,6 +5,7 @@ package mailer
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,6 +47,7 @@ type Service struct {
 	worker   string // names this process in claims
 	renderer *mail.Renderer
 	outgoing *mail.Batching
+	ahead    *ahead
 	sparing  sparing
 	latency  prometheus.Histogram
 }
@@ -61,6 +63,7 @@ func New(p *platform.Platform, provider Provider) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{Platform: p, router: router, provider: provider, worker: uuid.NewString(), renderer: renderer}
+	s.ahead = newAhead(s)
 	s.outgoing = mail.NewBatching(provider, mail.BatchingOptions{Rate: p.Settings.MailRate, Clock: p.Clock})
 	s.measure()
 	subscribe := func(how bus.Subscription, durable string, handle bus.Handler, facts ...string) {
@@ -107,8 +110,11 @@ func (s *Service) Run(ctx context.Context) error {
 		defer stop()
 		answering <- proofs.Serve(running, s.Conn, s.proof)
 	}()
+	var looking sync.WaitGroup
+	looking.Go(func() { s.ahead.run(running) })
 	err := s.router.Run(running)
 	stop()
+	looking.Wait()
 	return errors.Join(err, <-answering)
 }
 

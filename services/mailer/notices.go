@@ -66,8 +66,8 @@ func (s *Service) happened(ctx context.Context, m *bus.Received) error {
 	if err != nil {
 		return err
 	}
-	t := task{cause: m, purpose: purpose, intent: m.Sequence, record: r, about: about}
-	if wanted, err := s.wanted(ctx, &t); err != nil || !wanted {
+	t := &task{cause: m, purpose: purpose, intent: m.Sequence, record: r, about: about, worker: s.worker}
+	if wanted, err := s.wanted(ctx, t); err != nil || !wanted {
 		return err
 	}
 	if about != events.NoticeRenewal && m.Delivered <= 1 && !s.sparing.allow(r.Request.InviterPerson, about, s.Ledger.Now()) {
@@ -153,7 +153,7 @@ func (s *Service) noticeNeeded(ctx context.Context, t *task) (bool, error) {
 }
 
 // notice writes a notice.
-func (s *Service) notice(t task, org roster.Organization) (mail.Mail, error) {
+func (s *Service) notice(t *task, org roster.Organization) (mail.Mail, error) {
 	q := t.record.Request
 	c := s.look(org, t.purpose)
 	c.Role, c.Locale = q.Role, i18n.For(s.Preferences.Get(q.InviterPerson).Locale, org.Locale).Lang()

@@ -49,7 +49,7 @@ func (s *Service) again(ctx context.Context, w proofs.Wanted) (proofs.Proof, err
 	if err != nil {
 		return proofs.Proof{}, err
 	}
-	m, err := s.letter(ctx, task{purpose: mail.PurposeInvitation, intent: record.Intent, record: record}, links.Token{})
+	m, err := s.letter(ctx, &task{purpose: mail.PurposeInvitation, intent: record.Intent, record: record}, links.Token{})
 	if err != nil {
 		return proofs.Proof{}, err
 	}

@@ -32,9 +32,9 @@ type post struct {
 	box *outbox.Outbox
 }
 
-func open(t *testing.T) *post {
+func open(t *testing.T, beside ...string) *post {
 	t.Helper()
-	s, err := settings.Load(settings.All, []string{"USHER_LINK_KEYS=" + links.NewKey(), "USHER_PUBLIC_URL=https://usher.example"})
+	s, err := settings.Load(settings.All, append(beside, "USHER_LINK_KEYS="+links.NewKey(), "USHER_PUBLIC_URL=https://usher.example"))
 	require.NoError(t, err)
 	redis, err := redisdb.InProcess()
 	require.NoError(t, err)
@@ -241,4 +241,19 @@ func TestTheMailOfAnInvitationIsShownWithoutItsSecret(t *testing.T) {
 		require.True(t, problem.Is(err, refused.code), "%v: %v", refused, err)
 	}
 	require.Equal(t, 1, x.sent(), "looking sends nothing")
+}
+
+// request is the message of an invitation.
+func (x *post) request(t *testing.T, org, email string) (id string, m ledger.Message) {
+	t.Helper()
+	id = events.NewInvitationID()
+	m, err := ledger.Fact(events.InvitationSubject(org, id, events.FactRequested), events.Event{
+		ID: events.NewEventID(), Source: "/test", Type: events.TypeInvitationRequested, Subject: id, Time: x.Clock(),
+		Data: &events.InvitationRequested{
+			Organization: org, Invitation: id, Email: email, Role: "member", Inviter: "owner@example.org",
+			Person: address.Person(x.Ledger.PersonKey(), email), InviterPerson: x.person("owner"), ExpiresAt: x.Clock().Add(24 * time.Hour),
+		},
+	})
+	require.NoError(t, err)
+	return id, m
 }

@@ -20,16 +20,7 @@ func TestAReminderIsSetOnceHoweverOftenItsMailIsHandedOut(t *testing.T) {
 	x := open(t)
 	_, _, err := x.Roster.Put(t.Context(), roster.Organization{ID: "acme", Name: "Acme", Policy: roster.Policy{ReminderAfter: []string{"1h"}}})
 	require.NoError(t, err)
-	id := events.NewInvitationID()
-	subject := events.InvitationSubject("acme", id, events.FactRequested)
-	asked, err := ledger.Fact(subject, events.Event{
-		ID: events.NewEventID(), Source: "/test", Type: events.TypeInvitationRequested, Subject: id, Time: x.Clock(),
-		Data: &events.InvitationRequested{
-			Organization: "acme", Invitation: id, Email: "nell@example.org", Role: "member", Inviter: "owner@example.org",
-			Person: x.person("nell"), InviterPerson: x.person("owner"), ExpiresAt: x.Clock().Add(24 * time.Hour),
-		},
-	})
-	require.NoError(t, err)
+	id, asked := x.request(t, "acme", "nell@example.org")
 	sequence, err := x.Ledger.Publish(t.Context(), events.StreamInvitations, asked)
 	require.NoError(t, err)
 	timer := func() (r ledger.Record) {
@@ -47,7 +38,7 @@ func TestAReminderIsSetOnceHoweverOftenItsMailIsHandedOut(t *testing.T) {
 			again.Header[name] = values
 		}
 	}
-	again.Header[bus.DeadSubject], again.Header[bus.DeadStream] = []string{subject}, []string{events.StreamInvitations}
+	again.Header[bus.DeadSubject], again.Header[bus.DeadStream] = []string{asked.Subject}, []string{events.StreamInvitations}
 	again.Header[bus.DeadSequence] = []string{strconv.FormatUint(sequence, 10)}
 	// The duplicate window would hide a second timer: its id is the first one's. So this one has another id.
 	again.Header["ce-id"] = []string{events.NewEventID()}

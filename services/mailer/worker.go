@@ -35,6 +35,10 @@ type task struct {
 	about string
 	// looked is when the ledger was last asked whether the mail is wanted.
 	looked time.Time
+	// worker names in claims who works on it.
+	worker string
+	// before is true where the ledger told that the mail had been sent already.
+	before bool
 }
 
 // ref names the task's claim.
@@ -42,8 +46,16 @@ func (t *task) ref() redisdb.Intent {
 	return redisdb.Intent{Organization: t.record.Organization, Invitation: t.record.ID, Sequence: t.intent, Notice: t.about != ""}
 }
 
-// requested mails a new invitation, and sets the timer of the first reminder.
+// requested mails a new invitation.
 func (s *Service) requested(ctx context.Context, m *bus.Received) error {
+	if !m.Again() && s.Ledger.Now().Sub(m.Time) > longQueue {
+		s.ahead.queueIsLong(m.Sequence)
+	}
+	return s.first(ctx, m, s.worker)
+}
+
+// first mails a new invitation, and sets the timer of the first reminder.
+func (s *Service) first(ctx context.Context, m *bus.Received, worker string) error {
 	org, id, _, _ := events.SplitInvitation(m.Subject)
 	asked, ok := m.Event.Data.(*events.InvitationRequested)
 	if !ok {
@@ -51,7 +63,7 @@ func (s *Service) requested(ctx context.Context, m *bus.Received) error {
 	}
 	r := invitation.Record{ID: id, Organization: org}
 	r.Apply(m.Event, m.Sequence, m.Time)
-	t := task{cause: m, purpose: mail.PurposeInvitation, intent: m.Sequence, record: r, anyway: asked.SendAnyway}
+	t := &task{cause: m, purpose: mail.PurposeInvitation, intent: m.Sequence, record: r, anyway: asked.SendAnyway, worker: worker}
 	if asked.Renewal {
 		t.purpose = mail.PurposeRenewal
 	}
@@ -72,7 +84,7 @@ func (s *Service) resend(ctx context.Context, m *bus.Received) error {
 	if err != nil {
 		return err
 	}
-	return s.work(ctx, task{cause: m, purpose: mail.PurposeResend, intent: m.Sequence, record: r, anyway: asked.SendAnyway})
+	return s.work(ctx, &task{cause: m, purpose: mail.PurposeResend, intent: m.Sequence, record: r, anyway: asked.SendAnyway, worker: s.worker})
 }
 
 // reminderDue reminds of an open invitation, and sets the timer of the next reminder.
@@ -86,7 +98,7 @@ func (s *Service) reminderDue(ctx context.Context, m *bus.Received) error {
 	if err != nil {
 		return err
 	}
-	t := task{cause: m, purpose: mail.PurposeReminder, intent: m.Sequence, record: r, number: due.Number}
+	t := &task{cause: m, purpose: mail.PurposeReminder, intent: m.Sequence, record: r, number: due.Number, worker: s.worker}
 	if err := s.work(ctx, t); err != nil {
 		return err
 	}
@@ -104,7 +116,7 @@ func (s *Service) known(ctx context.Context, m *bus.Received) (invitation.Record
 }
 
 // nextReminder sets the timer of the first reminder after this one whose time is still to come.
-func (s *Service) nextReminder(ctx context.Context, t task) error {
+func (s *Service) nextReminder(ctx context.Context, t *task) error {
 	org, err := s.Roster.Organization(ctx, t.record.Organization)
 	if err != nil {
 		return err
@@ -118,7 +130,7 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 			return nil
 		}
 	}
-	if t.number > 0 || t.cause.Again() {
+	if t.number > 0 || t.before || t.cause.Again() {
 		if set, err := s.reminderSet(ctx, t); err != nil || set {
 			return err
 		}
@@ -135,7 +147,7 @@ func (s *Service) nextReminder(ctx context.Context, t task) error {
 // reminderSet reports whether an earlier run of the task has set the next reminder's timer. Setting it again would take the
 // first one's place, and leave a hole in the ledger that nothing explains. A timer older than the task is the one that
 // fired, read from a copy of the ledger that does not know yet.
-func (s *Service) reminderSet(ctx context.Context, t task) (bool, error) {
+func (s *Service) reminderSet(ctx context.Context, t *task) (bool, error) {
 	timer, err := s.Ledger.Last(ctx, events.StreamInvitations, events.ReminderTimerSubject(t.record.Organization, t.record.ID))
 	if errors.Is(err, ledger.ErrNotFound) {
 		return false, nil
@@ -145,7 +157,7 @@ func (s *Service) reminderSet(ctx context.Context, t task) (bool, error) {
 
 // work sends the task's mail once. The claim in Redis comes first and the look at the ledger second: whoever revokes
 // publishes first and looks at the claim second, so that one of the two always sees the other.
-func (s *Service) work(ctx context.Context, t task) error {
+func (s *Service) work(ctx context.Context, t *task) error {
 	failpoint.Here(failpoint.MailerReceived)
 	ref := t.ref()
 	var token links.Token
@@ -157,7 +169,7 @@ func (s *Service) work(ctx context.Context, t task) error {
 		}
 		index = redisdb.Token{Hash: token.Hash(), Organization: t.record.Organization, Invitation: t.record.ID, ExpiresAt: t.record.Deadline}
 	}
-	claim, err := s.Redis.Claim(ctx, ref, s.worker, index)
+	claim, err := s.Redis.Claim(ctx, ref, t.worker, index)
 	if err != nil {
 		return err
 	}
@@ -168,12 +180,12 @@ func (s *Service) work(ctx context.Context, t task) error {
 	return s.sendIfNeeded(ctx, t, ref, token)
 }
 
-func (s *Service) sendIfNeeded(ctx context.Context, t task, ref redisdb.Intent, token links.Token) error {
+func (s *Service) sendIfNeeded(ctx context.Context, t *task, ref redisdb.Intent, token links.Token) error {
 	t.looked = s.Ledger.Now()
-	needed, err := s.needed(ctx, &t)
+	needed, err := s.needed(ctx, t)
 	if err != nil || !needed {
 		failpoint.Here(failpoint.MailerUnneeded)
-		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
+		return errors.Join(err, s.Redis.Release(ctx, ref, t.worker))
 	}
 	failpoint.Here(failpoint.MailerNeeded)
 	return s.send(ctx, t, ref, token)
@@ -200,16 +212,17 @@ func (s *Service) needed(ctx context.Context, t *task) (bool, error) {
 	if t.number > 0 {
 		return t.record.Reminders < t.number, nil
 	}
-	return t.record.SentIntent < t.intent && t.record.DeadlineSeq <= t.intent, nil
+	t.before = t.record.SentIntent >= t.intent
+	return !t.before && t.record.DeadlineSeq <= t.intent, nil
 }
 
-func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token links.Token) error {
+func (s *Service) send(ctx context.Context, t *task, ref redisdb.Intent, token links.Token) error {
 	if reason, suppressed := s.suppressed(t); suppressed {
 		if err := s.bounced(ctx, t, reason, 0); err != nil {
 			return err
 		}
 		failpoint.Here(failpoint.MailerSuppressed)
-		return s.Redis.Release(ctx, ref, s.worker)
+		return s.Redis.Release(ctx, ref, t.worker)
 	}
 	letter, err := s.letter(ctx, t, token)
 	var permanent *mail.Permanent
@@ -217,7 +230,7 @@ func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token li
 		return s.refused(ctx, t, ref, permanent)
 	}
 	if err != nil {
-		return errors.Join(err, s.Redis.Release(ctx, ref, s.worker))
+		return errors.Join(err, s.Redis.Release(ctx, ref, t.worker))
 	}
 	letter.Looked = t.looked
 	failpoint.Here(failpoint.MailerRendered)
@@ -226,7 +239,7 @@ func (s *Service) send(ctx context.Context, t task, ref redisdb.Intent, token li
 	return s.settle(ctx, t, ref, letter, id, err)
 }
 
-func (s *Service) suppressed(t task) (string, bool) {
+func (s *Service) suppressed(t *task) (string, bool) {
 	if t.anyway || t.about != "" { // wanted asked already
 		return "", false
 	}
@@ -238,7 +251,7 @@ func (s *Service) suppressed(t task) (string, bool) {
 func suppressedAs(reason string) string { return "suppressed: " + reason }
 
 // letter writes the mail.
-func (s *Service) letter(ctx context.Context, t task, token links.Token) (mail.Mail, error) {
+func (s *Service) letter(ctx context.Context, t *task, token links.Token) (mail.Mail, error) {
 	org, err := s.Roster.Organization(ctx, t.record.Organization)
 	if err != nil {
 		return mail.Mail{}, err
@@ -290,7 +303,7 @@ func (s *Service) replyTo(org roster.Organization, q *events.InvitationRequested
 }
 
 // settle turns the provider's answer into what the ledger and the claim say next.
-func (s *Service) settle(ctx context.Context, t task, ref redisdb.Intent, letter mail.Mail, id string, err error) error {
+func (s *Service) settle(ctx context.Context, t *task, ref redisdb.Intent, letter mail.Mail, id string, err error) error {
 	var permanent *mail.Permanent
 	var later *mail.Later
 	var paused *mail.Paused
@@ -301,9 +314,9 @@ func (s *Service) settle(ctx context.Context, t task, ref redisdb.Intent, letter
 	case errors.As(err, &permanent):
 		return s.refused(ctx, t, ref, permanent)
 	case errors.As(err, &later):
-		return bus.Later(max(later.After, retryAfter), errors.Join(err, s.Redis.Release(ctx, ref, s.worker)))
+		return bus.Later(max(later.After, retryAfter), errors.Join(err, s.Redis.Release(ctx, ref, t.worker)))
 	case errors.As(err, &paused):
-		return bus.Later(max(paused.After, retryAfter), errors.Join(err, s.Redis.Release(ctx, ref, s.worker)))
+		return bus.Later(max(paused.After, retryAfter), errors.Join(err, s.Redis.Release(ctx, ref, t.worker)))
 	case errors.As(err, &unknown):
 		// The claim stays: it is what tells the next delivery that the provider must be asked first.
 		s.Logger.WarnContext(ctx, "it is not known whether the provider took a mail; it will be asked", "invitation", t.record.ID, "error", err)
@@ -322,15 +335,15 @@ const (
 )
 
 // contested handles a claim that somebody has: another worker that is at it, or one that died with the outcome unknown.
-func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, token links.Token) error {
+func (s *Service) contested(ctx context.Context, t *task, ref redisdb.Intent, claim redisdb.Claim, token links.Token) error {
 	alive := ackWait - s.Ledger.Now().Sub(claim.Since)
 	if claim.Intent != ref.Sequence {
 		return s.besides(ctx, t, ref, claim, alive)
 	}
-	if claim.Owner != s.worker && alive > 0 {
+	if claim.Owner != t.worker && alive > 0 {
 		return bus.Later(alive, errors.New("another worker has claimed this mail"))
 	}
-	needed, err := s.needed(ctx, &t)
+	needed, err := s.needed(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -353,7 +366,7 @@ func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, cla
 		failpoint.Here(failpoint.MailerFoundTold)
 		return s.Redis.Settle(ctx, ref, claim)
 	}
-	took, err := s.Redis.TakeOver(ctx, ref, claim, s.worker)
+	took, err := s.Redis.TakeOver(ctx, ref, claim, t.worker)
 	if err != nil || !took {
 		return errors.Join(err, bus.Later(time.Second, errors.New("another worker settles this mail")))
 	}
@@ -364,12 +377,12 @@ func (s *Service) contested(ctx context.Context, t task, ref redisdb.Intent, cla
 // besides handles the claim of another mail of the same invitation. While that may be on its way, this one waits. A claim
 // older than any worker keeps one, of a mail of which the ledger says what became of it, is a leftover: Redis has been seen
 // to come back with what was deleted in its last second.
-func (s *Service) besides(ctx context.Context, t task, ref redisdb.Intent, claim redisdb.Claim, alive time.Duration) error {
+func (s *Service) besides(ctx context.Context, t *task, ref redisdb.Intent, claim redisdb.Claim, alive time.Duration) error {
 	busy := bus.Later(behind(alive), errors.New("another mail of this invitation is being sent"))
 	if alive > 0 {
 		return busy
 	}
-	needed, err := s.needed(ctx, &t)
+	needed, err := s.needed(ctx, t)
 	switch {
 	case err != nil || !needed:
 		return err
@@ -410,16 +423,16 @@ func (s *Service) wait(err error) error {
 }
 
 // sent tells the ledger, and only then gives up the claim: in between, the ledger's word is enough.
-func (s *Service) sent(ctx context.Context, t task, ref redisdb.Intent, letter mail.Mail, id string) error {
+func (s *Service) sent(ctx context.Context, t *task, ref redisdb.Intent, letter mail.Mail, id string) error {
 	s.latency.Observe(s.Ledger.Now().Sub(t.cause.Time).Seconds())
 	if err := s.publishSent(ctx, t, letter, id); err != nil {
 		return err
 	}
 	failpoint.Here(failpoint.MailerRecorded)
-	return s.Redis.Release(ctx, ref, s.worker)
+	return s.Redis.Release(ctx, ref, t.worker)
 }
 
-func (s *Service) publishSent(ctx context.Context, t task, letter mail.Mail, id string) error {
+func (s *Service) publishSent(ctx context.Context, t *task, letter mail.Mail, id string) error {
 	switch {
 	case t.about != "":
 		return s.tell(ctx, t, events.FactNoticed, &events.InvitationNoticed{
@@ -442,24 +455,24 @@ func (s *Service) publishSent(ctx context.Context, t task, letter mail.Mail, id 
 }
 
 // refused tells the ledger that the provider will never take this mail.
-func (s *Service) refused(ctx context.Context, t task, ref redisdb.Intent, why *mail.Permanent) error {
+func (s *Service) refused(ctx context.Context, t *task, ref redisdb.Intent, why *mail.Permanent) error {
 	if t.about != "" {
 		s.Logger.WarnContext(ctx, "a notice to an inviter was refused", "invitation", t.record.ID, "code", why.Code, "reason", why.Reason)
 	} else if err := s.bounced(ctx, t, why.Reason, why.Code); err != nil {
 		return err
 	}
 	failpoint.Here(failpoint.MailerBounced)
-	return s.Redis.Release(ctx, ref, s.worker)
+	return s.Redis.Release(ctx, ref, t.worker)
 }
 
-func (s *Service) bounced(ctx context.Context, t task, reason string, code int) error {
+func (s *Service) bounced(ctx context.Context, t *task, reason string, code int) error {
 	return s.tell(ctx, t, events.FactBounced, &events.InvitationBounced{Delivery: events.Delivery{
 		Invitation: t.record.ID, Generation: t.record.Generation, Intent: t.intent, OccurredAt: s.Ledger.Now(), Code: code, Reason: reason,
 	}})
 }
 
 // tell publishes a fact that follows from the task; a second run publishes the same one.
-func (s *Service) tell(ctx context.Context, t task, fact string, data events.Data) error {
+func (s *Service) tell(ctx context.Context, t *task, fact string, data events.Data) error {
 	e := events.Event{
 		ID: events.DerivedEventID(fact, t.record.ID, fmt.Sprint(t.intent)), Source: source, Type: data.EventType(), Subject: t.record.ID,
 		Time: s.Ledger.Now(), CorrelationID: t.record.ID, CausationID: t.cause.Event.ID,
