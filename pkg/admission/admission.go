@@ -110,6 +110,9 @@ func (a *Admission) CheckAll(ctx context.Context, requests []Request) []error {
 	return answers
 }
 
+// few is how many requests at once are as good as single ones.
+const few = 10
+
 // AdmitAll is Admit for many at once: one verdict a request, in order. One refusal never touches the others.
 func (a *Admission) AdmitAll(ctx context.Context, requests []Request) []Verdict {
 	verdicts := make([]Verdict, len(requests))
@@ -134,6 +137,11 @@ func (a *Admission) AdmitAll(ctx context.Context, requests []Request) []Verdict 
 			continue
 		}
 		units, at = append(units, unit), append(at, i)
+	}
+	if len(units) > few { // single invitations go first
+		for _, unit := range units {
+			unit[0] = unit[0].Yielding()
+		}
 	}
 	failpoint.Here(failpoint.AdmissionJudged)
 	results := a.Ledger.PublishAll(ctx, events.StreamInvitations, units)

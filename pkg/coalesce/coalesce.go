@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // ErrClosed is returned by Do after Close.
@@ -28,6 +30,7 @@ type Batcher[T, R any] struct {
 	patient func(T) bool
 	queue   chan call[T, R]
 	behind  chan call[T, R] // the patient ones
+	hasty   atomic.Int64    // when one that is not patient came last, in nanoseconds
 	stop    chan struct{}
 	stopped sync.Once
 	workers sync.WaitGroup
@@ -48,8 +51,8 @@ type Options[T any] struct {
 	Queue int
 	// Weigh tells an item's weight (default 1 each). A heavier item than Limit travels alone.
 	Weigh func(T) int
-	// Patient tells which items let others go first (default none). An eighth of each batch is kept for those that wait,
-	// so that they are slowed down and never starved.
+	// Patient tells which items let others go first (default none). While others come, an eighth of each batch is theirs, no
+	// less, so that they are slowed down and never starved, and no more, so that no other waits for a large batch of them.
 	Patient func(T) bool
 }
 
@@ -98,6 +101,8 @@ func (b *Batcher[T, R]) enter(ctx context.Context, item T) (chan Result[R], erro
 	queue := b.queue
 	if b.patient(item) {
 		queue = b.behind
+	} else {
+		b.hasty.Store(time.Now().UnixNano())
 	}
 	select {
 	case queue <- c:
@@ -140,7 +145,7 @@ func (b *Batcher[T, R]) Close() {
 	b.stopped.Do(func() { close(b.stop) })
 	b.workers.Wait()
 	for { // calls that slipped in between the workers' last look and now
-		c, ok := b.waiting(0)
+		c, ok := b.waiting(load{share: b.limit})
 		if !ok {
 			return
 		}
@@ -157,12 +162,13 @@ func (b *Batcher[T, R]) work() {
 		}
 		held = nil
 		calls := []call[T, R]{first}
-		for weight := b.weigh(first.item); weight < b.limit; {
-			c, ok := b.waiting(weight)
+		batch := load{share: b.share()}
+		for b.add(&batch, first); batch.weight < b.limit; {
+			c, ok := b.waiting(batch)
 			if !ok {
 				break
 			}
-			if weight += b.weigh(c.item); weight > b.limit {
+			if b.add(&batch, c); batch.weight > b.limit {
 				held = &c
 				break
 			}
@@ -172,12 +178,37 @@ func (b *Batcher[T, R]) work() {
 	}
 }
 
+// load is what a batch has come to.
+type load struct {
+	weight, patient int
+	share           int // how much of it the patient may be
+}
+
+func (b *Batcher[T, R]) add(l *load, c call[T, R]) {
+	weight := b.weigh(c.item)
+	l.weight += weight
+	if b.patient(c.item) {
+		l.patient += weight
+	}
+}
+
+// calm is how long the patient wait for others to come before they have whole batches for themselves.
+const calm = time.Second
+
+// share is how much of a batch may be patient ones now.
+func (b *Batcher[T, R]) share() int {
+	if time.Now().UnixNano()-b.hasty.Load() < int64(calm) {
+		return b.limit / 8
+	}
+	return b.limit
+}
+
 // first waits for the call that begins a batch. It reports false once all is done after Close.
 func (b *Batcher[T, R]) first(held *call[T, R]) (call[T, R], bool) {
 	if held != nil {
 		return *held, true
 	}
-	if c, ok := b.waiting(0); ok {
+	if c, ok := b.waiting(load{share: b.limit}); ok {
 		return c, true
 	}
 	select {
@@ -186,14 +217,16 @@ func (b *Batcher[T, R]) first(held *call[T, R]) (call[T, R], bool) {
 	case c := <-b.behind:
 		return c, true
 	case <-b.stop:
-		return b.waiting(0)
+		return b.waiting(load{share: b.limit})
 	}
 }
 
-// waiting takes the next call for a batch of that weight, if one is there.
-func (b *Batcher[T, R]) waiting(weight int) (call[T, R], bool) {
+// waiting takes the next call for a batch that has come to so much, if one is there.
+func (b *Batcher[T, R]) waiting(batch load) (call[T, R], bool) {
 	before, after := b.queue, b.behind
-	if weight >= b.limit-b.limit/8 {
+	if batch.patient >= batch.share {
+		after = nil
+	} else if batch.weight >= b.limit-b.limit/8 {
 		before, after = after, before
 	}
 	select {

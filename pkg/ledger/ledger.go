@@ -123,7 +123,7 @@ func (l *Ledger) start() {
 		l.publishers[stream] = coalesce.New(coalesce.Options[[]Message]{
 			Limit: maxBatch, Parallel: 2, // one is on its way while the broker stores the other
 			Weigh:   func(unit []Message) int { return len(unit) },
-			Patient: func(unit []Message) bool { return unit[0].patient },
+			Patient: func(unit []Message) bool { return unit[0].patient || unit[0].yields },
 		}, func(units [][]Message) []coalesce.Result[uint64] { return l.commit(stream, units) })
 	}
 	l.facts = coalesce.New(coalesce.Options[factsQuery]{

@@ -46,6 +46,7 @@ type Message struct {
 	expect  *expectation
 	guarded bool
 	patient bool
+	yields  bool
 }
 
 type expectation struct {
@@ -98,6 +99,12 @@ func (m Message) Guarded() Message {
 // Patient lets messages that somebody waits for be stored first, under load.
 func (m Message) Patient() Message {
 	m.patient = true
+	return m
+}
+
+// Yielding is Patient for a message whose caller waits as well, for many of them at once: its time is bounded like others'.
+func (m Message) Yielding() Message {
+	m.yields = true
 	return m
 }
 

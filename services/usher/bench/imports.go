@@ -60,20 +60,20 @@ func importing(ctx context.Context, b *bench) error {
 		return err
 	}
 	b.add("resident, Usher, highest", float64(peak.Load())/(1<<20), "MiB").atMost(512)
-	s.compare("answer", alone, beside)
-	s.compare("request to mail", aloneMail, besideMail)
+	s.compare("answer", "the import", alone, beside)
+	s.compare("request to mail", "the import", aloneMail, besideMail)
 	return nil
 }
 
-// compare reports how much longer the same takes beside the import.
-func (s *stack) compare(what string, alone, beside []time.Duration) {
+// compare reports how much longer the same takes beside something else.
+func (s *stack) compare(what, other string, alone, beside []time.Duration) {
 	for _, q := range []struct {
 		name string
 		at   float64
 	}{{"p50", 0.5}, {"p95", 0.95}, {"p99", 0.99}} {
 		a, b := quantile(alone, q.at), quantile(beside, q.at)
 		s.bench.millis("single: "+what+", "+q.name+", alone", a)
-		s.bench.millis("single: "+what+", "+q.name+", beside the import", b)
+		s.bench.millis("single: "+what+", "+q.name+", beside "+other, b)
 		figure := s.bench.add("single: "+what+", "+q.name+", beside over alone", float64(b)/float64(a), "")
 		if q.name != "p99" {
 			figure.atMost(2)

@@ -30,6 +30,9 @@ type options struct {
 	importRows int
 	accepts    int
 	backlog    int           // requests that wait in the poison scenario
+	crowd      int           // invitations of somebody else in the fair scenario
+	waiting    int           // mails that wait in the backlog scenario
+	mailRate   int           // mails a second that are allowed there
 	open       int           // open invitations in the memory and list scenarios
 	settle     time.Duration // how long memory may settle before it is read
 	separate   bool          // API, mailer and acceptance as processes of their own
@@ -75,6 +78,9 @@ func parse(args []string) (o options, asJSON bool, err error) {
 	f.IntVar(&o.importRows, "import", 100_000, "rows of the import scenario")
 	f.IntVar(&o.accepts, "accepts", 20_000, "invitations to accept")
 	f.IntVar(&o.backlog, "backlog", 10_001, "requests that wait in the poison scenario")
+	f.IntVar(&o.crowd, "crowd", 100_000, "invitations that another organization makes at once in the fair scenario")
+	f.IntVar(&o.waiting, "waiting", 500_000, "mails that wait in the backlog scenario")
+	f.IntVar(&o.mailRate, "mail-rate", 4000, "mails a second that are allowed in the backlog and fair scenarios")
 	f.IntVar(&o.open, "open", 100_000, "open invitations in the memory and list scenarios")
 	f.DurationVar(&o.settle, "settle", 160*time.Second, "how long memory may settle before it is read")
 	f.BoolVar(&o.separate, "separate", false, "run API, mailer and acceptance as three processes, not as one \"usher up\"")
@@ -94,6 +100,7 @@ func parse(args []string) (o options, asJSON bool, err error) {
 func (o *options) shorten() {
 	o.duration, o.raw, o.settle = 500*time.Millisecond, 50*time.Millisecond, 0
 	o.clients, o.rate, o.bulkRows, o.importRows, o.accepts, o.backlog, o.open, o.listSample = 16, 50, 1500, 500, 200, 200, 1000, 20
+	o.crowd, o.waiting = 1000, 2000
 }
 
 // scenario is one thing to measure.
@@ -103,7 +110,7 @@ type scenario struct {
 }
 
 var scenarios = []scenario{
-	{"raw", rawRates}, {"single", single}, {"paced", paced}, {"bulk", bulk}, {"import", importing}, {"accept", accept}, {"poison", poison}, {"list", list}, {"memory", memory},
+	{"raw", rawRates}, {"single", single}, {"paced", paced}, {"bulk", bulk}, {"import", importing}, {"accept", accept}, {"poison", poison}, {"fair", fair}, {"backlog", backlog}, {"list", list}, {"memory", memory},
 }
 
 // bench is one run.
@@ -134,7 +141,7 @@ func run(ctx context.Context, o options, progress io.Writer) (report, error) {
 	}
 	defer func() { _ = os.RemoveAll(b.dir) }()
 	b.say("building")
-	if b.binaries, err = build(ctx, b.dir, o.separate); err != nil {
+	if b.binaries, err = build(ctx, b.dir); err != nil {
 		return b.report, err
 	}
 	for _, s := range scenarios {

@@ -121,14 +121,12 @@ func freePort() (string, error) {
 type binaries struct{ usher, natsServer, api, mailer, acceptance string }
 
 // build makes the programs from the workspace that the command runs in.
-func build(ctx context.Context, dir string, separate bool) (binaries, error) {
+func build(ctx context.Context, dir string) (binaries, error) {
 	var b binaries
 	const here = "github.com/usherhq/usher/services/"
 	wanted := map[*string]string{
 		&b.usher: here + "usher", &b.natsServer: "github.com/nats-io/nats-server/v2", // the version that pkg requires
-	}
-	if separate {
-		wanted[&b.api], wanted[&b.mailer], wanted[&b.acceptance] = here+"api/cmd/api", here+"mailer/cmd/mailer", here+"acceptance/cmd/acceptance"
+		&b.api: here + "api/cmd/api", &b.mailer: here + "mailer/cmd/mailer", &b.acceptance: here + "acceptance/cmd/acceptance",
 	}
 	for path, pkg := range wanted {
 		*path = filepath.Join(dir, filepath.Base(strings.TrimSuffix(pkg, "/v2")))

@@ -37,15 +37,20 @@ type stack struct {
 	key                            string
 	nc                             *nats.Conn
 	js                             jetstream.JetStream
-	invited                        int // addresses used so far
-	keepBodies                     int // of how many mails the fake keeps the texts
+	invited                        int      // addresses used so far
+	keepBodies                     int      // of how many mails the fake keeps the texts
+	services                       []string // settings of all services, where they are processes of their own
 }
 
 // keep is how many mails the fake remembers: more than any scenario sends.
 const keep = 1_000_000
 
-// open starts everything. The fake keeps the texts of so many mails.
-func open(ctx context.Context, b *bench, keepBodies int) (*stack, error) {
+// open starts everything, with some settings beside the usual ones. The fake keeps the texts of so many mails.
+func open(ctx context.Context, b *bench, keepBodies int, settings ...string) (*stack, error) {
+	return openWith(ctx, b, keepBodies, func(s *stack, ctx context.Context) error { return s.startUsher(ctx, settings...) })
+}
+
+func openWith(ctx context.Context, b *bench, keepBodies int, startUsher func(*stack, context.Context) error) (*stack, error) {
 	s, err := b.newStack()
 	if err != nil {
 		return nil, err
@@ -55,7 +60,7 @@ func open(ctx context.Context, b *bench, keepBodies int) (*stack, error) {
 		func(ctx context.Context) (err error) { s.broker, s.brokerURL, err = startBroker(ctx, b, s.dir); return },
 		s.startRedis,
 		s.startFake,
-		s.startUsher,
+		func(ctx context.Context) error { return startUsher(s, ctx) },
 		s.connect,
 	} {
 		if err := step(ctx); err != nil {
@@ -212,11 +217,11 @@ func (s *stack) mailgun() []string {
 	}
 }
 
-func (s *stack) startUsher(ctx context.Context) error {
+func (s *stack) startUsher(ctx context.Context, settings ...string) error {
 	if s.bench.separate {
-		return s.startServices(ctx)
+		return s.startServices(ctx, settings...)
 	}
-	return s.up(ctx, s.environment()...)
+	return s.up(ctx, append(s.environment(), settings...)...)
 }
 
 // up starts "usher up".
@@ -242,10 +247,11 @@ func (s *stack) awaitUsher(ctx context.Context) error {
 }
 
 // startServices starts API, mailer and acceptance as processes of their own, and makes the demo organization.
-func (s *stack) startServices(ctx context.Context) error {
-	env := append(s.environment(), "USHER_ENV=production", "USHER_PUBLIC_URL=https://usher.example.org", "USHER_LINK_KEYS="+links.NewKey())
+func (s *stack) startServices(ctx context.Context, settings ...string) error {
+	s.services = append(s.environment(), "USHER_ENV=production", "USHER_PUBLIC_URL=https://usher.example.org", "USHER_LINK_KEYS="+links.NewKey())
+	s.services = append(s.services, settings...)
 	create := exec.CommandContext(ctx, s.bench.binaries.usher, "keys", "create", "--name", "bench", "--json")
-	create.Env = append(os.Environ(), env...)
+	create.Env = append(os.Environ(), s.services...)
 	said, err := create.Output()
 	if err != nil {
 		return fmt.Errorf("keys create: %w", err)
@@ -256,14 +262,7 @@ func (s *stack) startServices(ctx context.Context) error {
 	}
 	s.key = made.Secret
 	for _, program := range []string{s.bench.api, s.bench.mailer, s.bench.acceptance} {
-		addr := s.api
-		own := env
-		if program == s.bench.api {
-			own = append(slices.Clone(env), "USHER_PPROF_ADDR="+s.profileAddr)
-		} else if addr, err = freePort(); err != nil {
-			return err
-		}
-		p, err := start(filepath.Base(program), s.dir, append(slices.Clone(own), "USHER_HTTP_ADDR="+addr), program)
+		p, err := s.startService(program)
 		if err != nil {
 			return err
 		}
@@ -272,11 +271,31 @@ func (s *stack) startServices(ctx context.Context) error {
 	if err := until(ctx, "usher", func() error { return ready("http://" + s.api + "/readyz") }); err != nil {
 		return err
 	}
-	acme := []byte(`{"name":"Acme","owner":{"email":"owner@example.org","name":"Olivia Owner"}}`)
-	if err := s.call(http.MethodPut, "/v1/organizations/acme", acme, http.StatusCreated, nil); err != nil {
+	if err := s.organization(demo); err != nil {
 		return err
 	}
 	return s.awaitUsher(ctx)
+}
+
+// startService starts one of the three, with some settings beside those of all.
+func (s *stack) startService(program string, settings ...string) (*process, error) {
+	addr := s.api
+	if program == s.bench.api {
+		settings = append(settings, "USHER_PPROF_ADDR="+s.profileAddr)
+	} else {
+		var err error
+		if addr, err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	settings = append(append(settings, s.services...), "USHER_HTTP_ADDR="+addr)
+	return start(filepath.Base(program), s.dir, settings, program)
+}
+
+// organization makes an organization whose owner invites.
+func (s *stack) organization(id string) error {
+	body := []byte(`{"name":"Acme","owner":{"email":"owner@example.org","name":"Olivia Owner"}}`)
+	return s.call(http.MethodPut, "/v1/organizations/"+id, body, http.StatusCreated, nil)
 }
 
 func (s *stack) connect(context.Context) error {
