@@ -59,6 +59,8 @@ type RouterOptions struct {
 	Clock          clock.Clock
 	// CloseGrace is how long a stop waits for running handlers (default 25 s).
 	CloseGrace time.Duration
+	// Arrived is told of every message, before it is handled, where it is stored; nil for nobody.
+	Arrived func(stream string, sequence uint64)
 	// Redrives has every handler listen for dead letters of its own that are put where events.RedriveFilter or
 	// events.RedriveSubject hear them.
 	Redrives bool
@@ -223,6 +225,9 @@ type handler struct {
 func (h *handler) decode(next message.HandlerFunc) message.HandlerFunc {
 	return func(m *message.Message) ([]*message.Message, error) {
 		d := deliveryOf(m)
+		if arrived := h.router.options.Arrived; arrived != nil {
+			arrived(d.stream, d.sequence)
+		}
 		e, err := events.Decode(d.raw.Header, d.raw.Data, d.subject)
 		if err != nil {
 			return nil, unreadable(err)

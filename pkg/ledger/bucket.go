@@ -42,7 +42,7 @@ func (l *Ledger) Bucket(ctx context.Context, name string) (*Bucket, error) {
 func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	if b.ledger.replicated() {
+	if b.ledger.Replicated() {
 		return b.getFromLeader(ctx, key)
 	}
 	e, err := b.kv.Get(ctx, key)

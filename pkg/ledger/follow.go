@@ -130,7 +130,7 @@ func (f Following) gather(ctx context.Context, first jetstream.Msg, arrived <-ch
 func (l *Ledger) handBatch(ctx context.Context, batch []jetstream.Msg, handle func(context.Context, []Record) error) {
 	records := make([]Record, 0, len(batch))
 	for _, m := range batch {
-		if r, err := delivered(m); err == nil {
+		if r, err := l.delivered(m); err == nil {
 			records = append(records, r)
 		}
 	}
@@ -149,11 +149,12 @@ func (l *Ledger) handBatch(ctx context.Context, batch []jetstream.Msg, handle fu
 	}
 }
 
-func delivered(m jetstream.Msg) (Record, error) {
+func (l *Ledger) delivered(m jetstream.Msg) (Record, error) {
 	meta, err := m.Metadata()
 	if err != nil {
 		return Record{}, err
 	}
+	l.Saw(meta.Stream, meta.Sequence.Stream)
 	return Record{Subject: m.Subject(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Header: m.Headers(), Data: m.Data()}, nil
 }
 
@@ -188,7 +189,7 @@ func (l *Ledger) Watch(ctx context.Context, stream, filter string, handle func(R
 		close(current)
 	}
 	consuming, err := consumer.Consume(func(m jetstream.Msg) {
-		if r, err := delivered(m); err == nil {
+		if r, err := l.delivered(m); err == nil {
 			handle(r)
 		}
 		if seen++; seen == pending {

@@ -190,7 +190,7 @@ func (l *Ledger) ScanCopy(ctx context.Context, stream, server string, until uint
 		}
 		got := 0
 		for m := range batch.Messages() {
-			r, err := delivered(m)
+			r, err := l.delivered(m)
 			if err != nil || r.Sequence > until {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,7 +16,8 @@ import (
 // Of a replicated stream any replica answers a direct get, and one that lags behind, or was parted from the others, answers
 // with what was true before. Somebody who was told that an invitation is revoked would see a mail leave all the same, and an
 // acceptance would be taken for none. So where streams have replicas, the stream's leader is asked how far the stream is, and
-// an answer that does not go that far is asked for again. With one replica there is nobody who could lag.
+// an answer that does not go that far is asked for again. A leader that was only just elected may not have come as far itself
+// as what this process was handed or told already, and is asked again, too. With one replica there is nobody who could lag.
 
 // codeNoMessage is the leader's word that nothing matches.
 const codeNoMessage = 10037
@@ -64,7 +66,7 @@ const lagPause = 5 * time.Millisecond
 // asked. The last message of all is asked for beside the others: it shows how far whoever answers is.
 func (l *Ledger) lastOfReplicated(ctx context.Context, stream string, filters []string) ([]Record, error) {
 	for {
-		newest, err := fromLeader(ctx, l.nc, stream, ">")
+		newest, err := l.newest(ctx, stream)
 		if errors.Is(err, ErrNotFound) {
 			return nil, nil
 		}
@@ -78,10 +80,64 @@ func (l *Ledger) lastOfReplicated(ctx context.Context, stream string, filters []
 		if upTo >= newest.Sequence {
 			return matching(records, newest.Subject, filters), nil
 		}
-		select {
-		case <-time.After(lagPause):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		if err := pause(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func pause(ctx context.Context) error {
+	select {
+	case <-time.After(lagPause):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Saw notes that a message of a stream was handed to this process, or that it was told of it: what it reads from then on goes
+// that far at least.
+func (l *Ledger) Saw(stream string, sequence uint64) {
+	seen := l.seen(stream)
+	for {
+		before := seen.Load()
+		if sequence <= before || seen.CompareAndSwap(before, sequence) {
+			return
+		}
+	}
+}
+
+func (l *Ledger) seen(stream string) *atomic.Uint64 {
+	seen, ok := l.sight.Load(stream)
+	if !ok {
+		seen, _ = l.sight.LoadOrStore(stream, new(atomic.Uint64))
+	}
+	return seen.(*atomic.Uint64)
+}
+
+// errBehind is returned where a stream's leader does not come as far as this process knows the stream to be.
+var errBehind = errors.New("the stream's leader is behind what was handed out")
+
+// newest gives the last message of a stream as its leader has it, once that has come as far as this process knows the stream to
+// be. A leader that is not there by the end of readTimeout is of another stream under the same name, as after a restore: it is
+// believed from then on.
+func (l *Ledger) newest(ctx context.Context, stream string) (Record, error) {
+	seen, began := l.seen(stream), time.Now()
+	for {
+		r, err := fromLeader(ctx, l.nc, stream, ">")
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return Record{}, err
+		}
+		known := seen.Load()
+		if r.Sequence >= known {
+			return r, err
+		}
+		if time.Since(began) > readTimeout-time.Second {
+			seen.CompareAndSwap(known, r.Sequence)
+			return Record{}, errBehind
+		}
+		if err := pause(ctx); err != nil {
+			return Record{}, err
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/usherhq/usher/events"
 	"github.com/usherhq/usher/pkg/brokertest"
 	"github.com/usherhq/usher/pkg/ledger"
+	"github.com/usherhq/usher/pkg/problem"
 )
 
 // TestWhatWasAcknowledgedIsSeenByEveryReplica: a process reads at once what another has just been told is stored, whichever
@@ -66,4 +67,38 @@ func TestWhatWasAcknowledgedIsSeenByEveryReplica(t *testing.T) {
 		all.Go(func() error { return seen(n) })
 	}
 	require.NoError(t, all.Wait())
+}
+
+// Seed 50 of the failovers: an acceptance was handed out, the leader that was elected then had not come to it yet, and the acceptance
+// was taken for none.
+func TestNobodyReadsLessThanWhatWasHandedToThem(t *testing.T) {
+	t.Parallel()
+	brokers := brokertest.Cluster(t, 3, brokertest.Lazy())
+	var l *ledger.Ledger
+	require.Eventually(t, func() bool {
+		var err error
+		l, err = ledger.Open(t.Context(), brokers[0].Conn(t), ledger.Options{Replicas: 3, Durable: ledger.Durability{Lax: true}})
+		return err == nil
+	}, time.Minute, 100*time.Millisecond)
+	t.Cleanup(l.Close)
+	m := ledger.Message{Subject: events.InvitationSubject("acme", "inv_1", events.FactRevoked), Header: map[string][]string{}, Data: []byte(`{}`)}
+	sequence, err := l.Publish(t.Context(), events.StreamInvitations, m)
+	require.NoError(t, err)
+	facts := func() error {
+		found, err := l.Facts(t.Context(), "acme", "inv_1", "outcome.*")
+		require.Equal(t, err == nil, len(found) == 1)
+		return err
+	}
+	require.NoError(t, facts())
+
+	l.Saw(events.StreamInvitations, sequence+1)
+	require.True(t, problem.Is(facts(), problem.NotNow), "nobody has what was handed out")
+	require.NoError(t, facts(), "and nobody will: the stream is another one")
+
+	l.Saw(events.StreamInvitations, sequence+1)
+	_, err = l.Publish(t.Context(), events.StreamInvitations, ledger.Message{
+		Subject: events.InvitationSubject("acme", "inv_2", events.FactRevoked), Header: map[string][]string{}, Data: []byte(`{}`),
+	})
+	require.NoError(t, err)
+	require.NoError(t, facts(), "it was there in the end")
 }

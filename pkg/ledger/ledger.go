@@ -73,6 +73,7 @@ type Ledger struct {
 	unread     func() error // ends the reader
 	personKey  []byte
 	handles    sync.Map // stream name to jetstream.Stream
+	sight      sync.Map // stream name to *atomic.Uint64: how far this process knows it to be
 }
 
 // Open checks the server and the streams, creates what is missing, and starts the publishers. The connection stays the

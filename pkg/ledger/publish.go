@@ -302,6 +302,7 @@ func (l *Ledger) storeOne(m Message) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	l.Saw(ack.Stream, ack.Sequence)
 	failpoint.Here(failpoint.LedgerAloneStored)
 	if ack.Duplicate {
 		return 0, ErrDuplicate
@@ -324,6 +325,7 @@ func (l *Ledger) storeBatch(units [][]Message) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	l.Saw(ack.Stream, ack.Sequence)
 	failpoint.Here(failpoint.LedgerBatchStored)
 	return ack.Sequence - ack.BatchSize + 1, nil
 }

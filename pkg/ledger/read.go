@@ -35,8 +35,11 @@ func (l *Ledger) Last(ctx context.Context, stream, filter string) (Record, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	if l.replicated() {
-		r, err := fromLeader(ctx, l.nc, stream, filter)
+	if l.Replicated() {
+		r, err := l.newest(ctx, stream)
+		if err == nil && filter != ">" {
+			r, err = fromLeader(ctx, l.nc, stream, filter)
+		}
 		if errors.Is(err, ErrNotFound) {
 			return r, err
 		}
@@ -138,7 +141,7 @@ func (l *Ledger) LastOf(ctx context.Context, stream string, filters ...string) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	if l.replicated() {
+	if l.Replicated() {
 		records, err := l.lastOfReplicated(ctx, stream, filters)
 		return records, unavailableOrNil(err)
 	}
@@ -146,8 +149,8 @@ func (l *Ledger) LastOf(ctx context.Context, stream string, filters ...string) (
 	return records, unavailableOrNil(err)
 }
 
-// replicated reports whether streams have replicas, of which one may lag behind another.
-func (l *Ledger) replicated() bool { return l.options.Replicas > 1 }
+// Replicated reports whether streams have replicas, of which one may lag behind another.
+func (l *Ledger) Replicated() bool { return l.options.Replicas > 1 }
 
 // factsQuery asks for the last message of each filter of one invitation.
 type factsQuery struct {

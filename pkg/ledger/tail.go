@@ -23,7 +23,7 @@ func (l *Ledger) Heads(ctx context.Context, stream, filter string, from uint64, 
 		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1),
 	}
 	return l.heads(ctx, stream, how, func(m jetstream.Msg) {
-		if r, err := delivered(m); err == nil {
+		if r, err := l.delivered(m); err == nil {
 			handle(r)
 		}
 	})

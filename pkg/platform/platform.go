@@ -208,6 +208,6 @@ func (p *Platform) Router(service string) (*bus.Router, error) {
 	return bus.NewRouter(bus.RouterOptions{
 		Conn: p.Conn, DeadLetters: deadLetters, Logger: p.plainLogger.With("service", service), TracerProvider: p.Tracing, Clock: p.Clock,
 		Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"service": service}, p.Registry), CloseGrace: p.Settings.Grace,
-		Redrives: true,
+		Redrives: true, Arrived: p.Ledger.Saw,
 	})
 }

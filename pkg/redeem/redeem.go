@@ -104,13 +104,15 @@ func (r *Redeemer) open(ctx context.Context, token string) (opened, error) {
 	} else {
 		record, err = invitation.Find(ctx, r.Ledger, claim.Invitation)
 	}
+	missing := errors.Is(err, ledger.ErrNotFound) || err == nil && (record.Request == nil || claim.Generation > record.Generation)
 	switch {
-	case errors.Is(err, ledger.ErrNotFound):
+	case missing && hit && r.Ledger.Replicated():
+		// Who made the link knew of it: whoever answered is a leader that was parted from the others and does not know yet.
+		return opened{}, problem.Unavailable("The ledger", errors.New("it does not know what Redis knows"))
+	case missing:
 		return opened{}, unknown
 	case err != nil:
 		return opened{}, err
-	case record.Request == nil || claim.Generation > record.Generation:
-		return opened{}, unknown
 	}
 	if record.Outcome == invitation.Accepted { // it may have been refused for good since
 		if record, err = invitation.WithRefusal(ctx, r.Ledger, record); err != nil {

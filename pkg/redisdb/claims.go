@@ -91,6 +91,13 @@ func (db *DB) MailInFlight(ctx context.Context, org, invitation string) (Claim, 
 	return parseClaim(get.Val()), true, nil
 }
 
+// Claimed reports whether anybody has claimed a mail, or another of its invitation. It returns problem.NotNow while Redis is down.
+func (db *DB) Claimed(ctx context.Context, i Intent) (bool, error) {
+	exists := redis.NewIntCmd(ctx, "exists", claimKey(i))
+	err := db.do(ctx, exists)
+	return exists.Val() > 0, err
+}
+
 // takeOver replaces a claim that is still as it was seen.
 //
 //	KEYS[1]  the claim

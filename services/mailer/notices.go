@@ -71,7 +71,10 @@ func (s *Service) happened(ctx context.Context, m *bus.Received) error {
 		return err
 	}
 	if about != events.NoticeRenewal && m.Delivered <= 1 && !s.sparing.allow(r.Request.InviterPerson, about, s.Ledger.Now()) {
-		return nil
+		// A broker that died forgets what it had handed out: somebody else may have begun with it.
+		if begun, err := s.Redis.Claimed(ctx, t.ref()); err != nil || !begun {
+			return err
+		}
 	}
 	return s.work(ctx, t)
 }

@@ -336,12 +336,12 @@ const (
 
 // contested handles a claim that somebody has: another worker that is at it, or one that died with the outcome unknown.
 func (s *Service) contested(ctx context.Context, t *task, ref redisdb.Intent, claim redisdb.Claim, token links.Token) error {
-	alive := ackWait - s.Ledger.Now().Sub(claim.Since)
+	left := alive(claim.Since, s.Ledger.Now())
 	if claim.Intent != ref.Sequence {
-		return s.besides(ctx, t, ref, claim, alive)
+		return s.besides(ctx, t, ref, claim, left)
 	}
-	if claim.Owner != t.worker && alive > 0 {
-		return bus.Later(alive, errors.New("another worker has claimed this mail"))
+	if claim.Owner != t.worker && left > 0 {
+		return bus.Later(left, errors.New("another worker has claimed this mail"))
 	}
 	needed, err := s.needed(ctx, t)
 	if err != nil {
@@ -354,7 +354,11 @@ func (s *Service) contested(ctx context.Context, t *task, ref redisdb.Intent, cl
 	if err != nil {
 		return err
 	}
-	id, found, err := s.provider.Find(ctx, letter, claim.Since)
+	since := claim.Since
+	if since.After(s.Ledger.Now()) { // by a clock that was wrong; no mail is older than what asks for it
+		since = t.cause.Time
+	}
+	id, found, err := s.provider.Find(ctx, letter, since)
 	switch {
 	case err != nil:
 		return s.wait(err)
@@ -373,6 +377,10 @@ func (s *Service) contested(ctx context.Context, t *task, ref redisdb.Intent, cl
 	failpoint.Here(failpoint.MailerTakenOver)
 	return s.sendIfNeeded(ctx, t, ref, token) // looked at again: a revoke may have been answered while the claim was old
 }
+
+// alive is for how long yet whoever has claimed something may be at it. The claim tells their time: a process whose clock was
+// wrong left one that is from the past or from the future, and neither may hold up a mail for longer than any other.
+func alive(since, now time.Time) time.Duration { return ackWait - now.Sub(since).Abs() }
 
 // besides handles the claim of another mail of the same invitation. While that may be on its way, this one waits. A claim
 // older than any worker keeps one, of a mail of which the ledger says what became of it, is a leftover: Redis has been seen

@@ -19,3 +19,14 @@ func TestWhoWaitsBehindAnotherMailIsThereWhenItsClaimIsOld(t *testing.T) {
 	}
 	require.Less(t, asked, 10, "package bus gives 20 tries")
 }
+
+// Seeds 514 and 554 of the fault runs: a claim that was made by a clock a year ahead, and one that was read by a clock an hour
+// behind, and that Redis then kept, held a mail up for a year and for an hour.
+func TestAClaimIsAliveForAsLongAsAWorkerKeepsOneWhateverItsClockSaid(t *testing.T) {
+	now := time.Now()
+	require.Equal(t, ackWait, alive(now, now))
+	require.Equal(t, ackWait-time.Second, alive(now.Add(-time.Second), now))
+	require.Equal(t, ackWait-time.Second, alive(now.Add(time.Second), now))
+	require.Negative(t, alive(now.Add(-time.Hour), now))
+	require.Negative(t, alive(now.Add(400*24*time.Hour), now))
+}

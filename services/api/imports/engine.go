@@ -109,6 +109,9 @@ func (e *Engine) List(org string, may func(org string) bool) []Job {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	forgotten := e.Ledger.Now().Add(-KeptFor)
+	if e.Ledger.Healthy() != nil { // by a wrong clock all of them may be old
+		forgotten = time.Time{}
+	}
 	var found []Job
 	for id, j := range e.known {
 		switch {

@@ -55,6 +55,13 @@ func (o *office) held() (entered chan struct{}, let func()) {
 func setup(t *testing.T) *office {
 	t.Helper()
 	o := another(t, brokertest.Run(t), &atomic.Int64{})
+	o.furnish(t)
+	return o
+}
+
+// furnish makes two organizations with a member of each role.
+func (o *office) furnish(t *testing.T) {
+	t.Helper()
 	for _, org := range []string{"acme", "other"} {
 		_, _, err := o.roster.Put(t.Context(), roster.Organization{ID: org, Name: "The " + org})
 		require.NoError(t, err)
@@ -62,17 +69,20 @@ func setup(t *testing.T) *office {
 			o.join(t, org, role+"@"+org+".example.org", role)
 		}
 	}
-	return o
 }
 
 // another is a process more on the same broker.
-func another(t *testing.T, b *brokertest.Broker, ahead *atomic.Int64) *office {
+func another(t *testing.T, b *brokertest.Broker, ahead *atomic.Int64, changes ...func(*ledger.Options)) *office {
 	t.Helper()
 	o := &office{ahead: ahead}
-	var err error
-	o.ledger, err = ledger.Open(t.Context(), b.Conn(t), ledger.Options{
+	how := ledger.Options{
 		Durable: ledger.Durability{Declared: true}, ClockIsMoved: true, Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())).UTC() },
-	})
+	}
+	for _, change := range changes {
+		change(&how)
+	}
+	var err error
+	o.ledger, err = ledger.Open(t.Context(), b.Conn(t), how)
 	require.NoError(t, err)
 	t.Cleanup(o.ledger.Close)
 	o.roster, err = roster.Open(t.Context(), o.ledger, roster.DefaultRoles)
@@ -523,6 +533,32 @@ func TestAFileThatIsNoListLeavesNothingBehind(t *testing.T) {
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
+
+// Seeds 656 and 795 of the fault runs: a process whose clock had jumped by a year took a file that was just arriving for one that
+// was given up, and deleted its job.
+func TestAWrongClockForgetsNoUpload(t *testing.T) {
+	b, ahead := brokertest.Run(t), &atomic.Int64{}
+	o := another(t, b, &atomic.Int64{})
+	o.furnish(t)
+	wrong := another(t, b, ahead, func(how *ledger.Options) { how.ClockIsMoved = false })
+	file, rest := io.Pipe()
+	taken := make(chan error, 1)
+	var job imports.Job
+	go func() {
+		var err error
+		job, err = o.Take(t.Context(), imports.Upload{Who: o.owner(), Organization: "acme"}, file)
+		taken <- err
+	}()
+	_, err := io.WriteString(rest, people(600)) // more than a page: the job is there
+	require.NoError(t, err)
+	ahead.Store(int64(400 * 24 * time.Hour))
+	require.True(t, problem.Is(wrong.Tidy(t.Context()), problem.NotNow))
+	require.NoError(t, rest.Close())
+	require.NoError(t, <-taken)
+	found, err := o.Job(t.Context(), o.owner(), job.ID)
+	require.NoError(t, err)
+	require.Equal(t, imports.Ready, found.State)
+}
 
 func TestAnUploadThatIsSentAgainIsTheSameJob(t *testing.T) {
 	o := setup(t)

@@ -2,6 +2,9 @@ package imports
 
 import "context"
 
+// Tidy is what the process does before every page.
+func (e *Engine) Tidy(ctx context.Context) error { return e.tidy(ctx) }
+
 // Halfway leaves a job as a process does that dies after it invited the first rows of the first page.
 func (e *Engine) Halfway(ctx context.Context, who Who, job Job, rows int, state State) error {
 	page, err := e.Page(ctx, job, 0)

@@ -390,6 +390,9 @@ func (e *Engine) stop(ctx context.Context, job Job, reason string) error {
 // may have been sent or not.
 func (e *Engine) tidy(ctx context.Context) error {
 	now := e.Ledger.Now()
+	if err := e.Ledger.Healthy(); err != nil { // by a wrong clock every file may have been on its way for too long
+		return err
+	}
 	var abandoned, halfway []Job
 	e.mu.Lock()
 	for _, j := range e.known {
