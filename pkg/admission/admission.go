@@ -33,8 +33,9 @@ type Request struct {
 	// ID is the invitation's id where the door knows it beforehand, so that a repeat is the same invitation;
 	// empty for a new one.
 	ID string
-	// Unsaid is the door's word that it has just looked and nothing was published under ID. Without it that is a condition
-	// of the publish, which costs as much as ten.
+	// Unsaid is the door's word that it has just looked, less than a minute ago, and nothing was published under ID. Without it
+	// that is a condition of the publish, which costs as much as ten. What others published since is noticed all the same,
+	// because the event's id is theirs, which the broker knows again for longer than that.
 	Unsaid bool
 	// Key is the API key the request came with; nil for the bus.
 	Key *apikeys.Key
@@ -224,6 +225,9 @@ func (a *Admission) check(ctx context.Context, r Request) (*draft, error) {
 		ID: events.NewEventID(), Source: r.Source, Type: events.TypeInvitationRequested, Subject: data.Invitation, Time: now,
 		CorrelationID: data.Invitation, CausationID: r.Causation, Data: &data,
 	}
+	if r.ID != "" && r.Unsaid {
+		e.ID = events.DerivedEventID("requested", r.ID)
+	}
 	telemetry.Inject(ctx, &e)
 	return &draft{event: e, request: &data, again: r.ID != "", unsaid: r.Unsaid}, nil
 }
@@ -378,6 +382,7 @@ func (a *Admission) settle(ctx context.Context, d *draft, sequence uint64, err e
 
 // retake looks at who holds the claim, and makes the unit that takes it over where the holder has ended.
 func (a *Admission) retake(ctx context.Context, d *draft) ([]ledger.Message, error) {
+	d.event.ID = events.NewEventID() // the broker may know the one before, of a claim that nothing followed
 	claim, err := a.Ledger.Last(ctx, events.StreamInvitations, d.claim())
 	if errors.Is(err, ledger.ErrNotFound) {
 		return d.unit(0)

@@ -141,6 +141,18 @@ func (d *desk) requested(t *testing.T) (ids []string) {
 	return ids
 }
 
+// end declines an invitation, which frees the address.
+func (d *desk) end(t *testing.T, r invitation.Record) {
+	t.Helper()
+	outcome, err := ledger.Fact(events.InvitationSubject("acme", r.ID, events.FactDeclined), events.Event{
+		ID: events.NewEventID(), Source: "/test", Type: events.TypeInvitationDeclined, Subject: r.ID, Time: time.Now(), Data: &events.InvitationDeclined{Invitation: r.ID},
+	})
+	require.NoError(t, err)
+	outcome = outcome.Expecting(events.OutcomeFilter("acme", r.ID), 0).Stopping(events.ClaimSubject("acme", r.Request.Person))
+	_, err = d.Ledger.Publish(t.Context(), events.StreamInvitations, outcome)
+	require.NoError(t, err)
+}
+
 func TestARepeatIsTheSameInvitationForEver(t *testing.T) {
 	d := setup(t)
 	r := request("new@example.org", "member", "owner@example.org")
@@ -153,12 +165,7 @@ func TestARepeatIsTheSameInvitationForEver(t *testing.T) {
 	require.Equal(t, first.Requested, again.Requested)
 
 	// After it has ended, and its claim on the address with it, the repeat still makes no second one.
-	outcome, err := ledger.Fact(events.InvitationSubject("acme", first.ID, events.FactDeclined), events.Event{
-		ID: events.NewEventID(), Source: "/test", Type: events.TypeInvitationDeclined, Subject: first.ID, Time: time.Now(), Data: &events.InvitationDeclined{Invitation: first.ID},
-	})
-	require.NoError(t, err)
-	_, err = d.Ledger.Publish(t.Context(), events.StreamInvitations, outcome.Expecting(events.OutcomeFilter("acme", first.ID), 0).Stopping(events.ClaimSubject("acme", first.Request.Person)))
-	require.NoError(t, err)
+	d.end(t, first)
 	again, err = d.Admit(t.Context(), r)
 	require.NoError(t, err)
 	require.Equal(t, invitation.Declined, again.Outcome)
@@ -166,6 +173,21 @@ func TestARepeatIsTheSameInvitationForEver(t *testing.T) {
 
 	_, err = d.Admit(t.Context(), request("new@example.org", "member", "owner@example.org"))
 	require.NoError(t, err, "an ended invitation never blocks a new one")
+}
+
+// Seed 1266 of the fault runs: two processes had the same row of an import, and one of them was so slow that the other's invitation
+// had been accepted by then, which frees the address.
+func TestARepeatOfWhatWasUnsaidAMomentAgoIsTheSameInvitation(t *testing.T) {
+	d := setup(t)
+	r := request("ada@example.org", "member", "owner@example.org")
+	r.ID, r.Unsaid = events.NewInvitationID(), true
+	first, err := d.Admit(t.Context(), r)
+	require.NoError(t, err)
+	d.end(t, first)
+	again, err := d.Admit(t.Context(), r)
+	require.NoError(t, err)
+	require.Equal(t, invitation.Declined, again.Outcome)
+	require.Len(t, d.requested(t), 1)
 }
 
 func TestARequestThatWasRejectedStaysRejected(t *testing.T) {
