@@ -27,6 +27,7 @@ import (
 	"github.com/usherhq/usher/services/usher/faults/histories"
 	"github.com/usherhq/usher/services/usher/faults/lifecycle"
 	"github.com/usherhq/usher/services/usher/faults/races"
+	"github.com/usherhq/usher/services/usher/faults/recovery"
 	"github.com/usherhq/usher/services/usher/faults/replays"
 	"github.com/usherhq/usher/services/usher/faults/trial"
 )
@@ -42,7 +43,7 @@ func main() {
 
 // parts are all parts of the campaign, in the order of the evidence page.
 func parts() []campaign.Part {
-	return slices.Concat(trial.Parts(), disks.Parts(), histories.Parts(), lifecycle.Parts(), races.Parts(), replays.Parts())
+	return slices.Concat(trial.Parts(), recovery.Parts(), disks.Parts(), histories.Parts(), lifecycle.Parts(), races.Parts(), replays.Parts())
 }
 
 // recordDir is where the campaign's record is kept, below this folder.

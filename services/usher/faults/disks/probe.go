@@ -1,7 +1,6 @@
 package disks
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,8 +22,6 @@ type probes struct {
 	// refused counts clean refusals: 503 with a time to come back.
 	refused int64
 }
-
-var client = &http.Client{Timeout: 12 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // until asks again and again for so long. Whatever is neither yes nor a clean refusal is a violation.
 func (p *probes) until(ctx context.Context, long time.Duration) {
@@ -48,7 +45,7 @@ func (p *probes) ask(ctx context.Context) {
 	org := fmt.Sprintf("t%d", p.unit.Seed) // the trial's
 	body := fmt.Sprintf(`{"email":"probe%d@example.org","role":"viewer","inviter":"owner.%s@example.org"}`, p.asked, org)
 	began := time.Now()
-	status, header, answer, err := p.request(context.WithoutCancel(ctx), http.MethodPost, "/v1/organizations/"+org+"/invitations", body)
+	status, header, answer, err := p.chaos.Cluster().Request(context.WithoutCancel(ctx), p.asked, http.MethodPost, "/v1/organizations/"+org+"/invitations", body)
 	p.longest = max(p.longest, time.Since(began))
 	p.chaos.Say("probe %d: %d after %s", p.asked, status, time.Since(began))
 	switch {
@@ -70,29 +67,11 @@ func (p *probes) ask(ctx context.Context) {
 // found requires that whatever was acknowledged is there.
 func (p *probes) found(ctx context.Context) {
 	for _, id := range p.acknowledged {
-		if status, _, answer, err := p.request(ctx, http.MethodGet, "/v1/invitations/"+id, ""); status != http.StatusOK {
+		if status, _, answer, err := p.chaos.Cluster().Request(ctx, p.asked, http.MethodGet, "/v1/invitations/"+id, ""); status != http.StatusOK {
 			p.outcome.Violate("%s was acknowledged while the disk was bad, and now there is %d %s %v", id, status, answer, err)
 		}
 	}
 	p.outcome.Figure("seconds until answered in trouble, at most", p.longest.Seconds())
 	p.outcome.Count("acknowledged in trouble", int64(len(p.acknowledged)))
 	p.outcome.Count("refused in trouble", p.refused)
-}
-
-func (p *probes) request(ctx context.Context, method, path, body string) (status int, header http.Header, answer []byte, err error) {
-	c := p.chaos.Cluster()
-	r, err := http.NewRequestWithContext(ctx, method, c.Of("api")[p.asked%len(c.Of("api"))].URL+path, bytes.NewBufferString(body))
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Authorization", "Bearer "+c.Key)
-	got, err := client.Do(r)
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	defer got.Body.Close()
-	var text bytes.Buffer
-	_, err = text.ReadFrom(got.Body)
-	return got.StatusCode, got.Header, text.Bytes(), err
 }
