@@ -16,7 +16,7 @@ import (
 
 const (
 	// longQueue is how long a request has waited for its first turn where the queue is long.
-	longQueue = 2 * time.Second
+	longQueue = 500 * time.Millisecond
 	// aheadFor is how long requests are looked for ahead of the queue after it was last seen to be long.
 	aheadFor = 10 * time.Second
 	// aheadWorkers is how many of them are worked on at once, aheadWaiting how many wait for that at most.
