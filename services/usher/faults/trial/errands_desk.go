@@ -140,10 +140,18 @@ func (b *browser) signIn(ctx context.Context, email string) answer {
 	if begun.status != http.StatusSeeOther {
 		return begun
 	}
-	asked := request(ctx, http.MethodGet, begun.header.Get("Location")+"&login_hint="+url.QueryEscape(email), nil, nil)
-	back, err := url.Parse(asked.header.Get("Location"))
-	if asked.err != nil || err != nil {
-		return asked
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, begun.header.Get("Location")+"&login_hint="+url.QueryEscape(email), nil)
+	if err != nil {
+		return answer{err: err}
+	}
+	asked, err := steady.Do(r)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer asked.Body.Close()
+	back, err := asked.Location()
+	if err != nil {
+		return answer{err: err}
 	}
 	return b.send(ctx, http.MethodGet, back.RequestURI(), nil)
 }

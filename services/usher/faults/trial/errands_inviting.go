@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -26,7 +27,10 @@ var invitingErrands = []*errand{
 		round: telling(doorHTTP, endRevoke),
 	},
 	{to: []failpoint.Name{failpoint.ResendJudged, failpoint.ResendPublished, failpoint.ResendLearned}, round: tellResend},
-	{to: []failpoint.Name{failpoint.AdmissionRetaking}, round: inviteAgain},
+	{
+		to:    []failpoint.Name{failpoint.AdmissionRetaking},
+		round: inviteAgain, side: 16, rare: true, first: failpoint.LedgerGuarded, firstly: 10, limit: 3 * time.Minute,
+	},
 	{to: []failpoint.Name{failpoint.BusDoorReceived, failpoint.BusDoorAdmitted}, round: telling(doorBus, endAccept)},
 	{to: []failpoint.Name{failpoint.BusDoorRejecting, failpoint.BusDoorRejected}, round: askTooMuch},
 	{to: []failpoint.Name{failpoint.BusBurying, failpoint.BusBuried}, round: poison},
@@ -47,10 +51,23 @@ func tellResend(ctx context.Context, t *traffic, n int) {
 	t.tell(ctx, t.newcomer(doorHTTP, []string{endResend, endRotate}[n%2]))
 }
 
-// inviteAgain invites somebody who declined: an invitation that has ended holds the address.
+// forgetful is how long somebody lets an invitation be that was not answered, before they invite anew.
+const forgetful = 15 * time.Second
+
+// inviteAgain invites somebody, and where that is not answered, anew much later: a claim on the address may be all that is left
+// of the first try. It also invites somebody who declined.
 func inviteAgain(ctx context.Context, t *traffic, _ int) {
 	first := t.newcomer(doorHTTP, endDecline)
-	t.tell(ctx, first)
+	a := t.askOnce(ctx, first, "lost-"+first.key)
+	if a.open() && wait(ctx, forgetful) {
+		a = t.ask(ctx, first, "k-"+first.key)
+	}
+	if a.code() == "already-invited" { // it was made after all, and nobody was told
+		return
+	}
+	if t.invited(first, a) {
+		t.goOn(ctx, first)
+	}
 	if len(first.declined) > 0 {
 		t.tell(ctx, t.meet(&story{email: first.email, key: "again-" + first.email, role: "member", door: doorHTTP, end: endAccept}))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,7 +20,7 @@ import (
 // mailErrands are about mails and what the provider says of them.
 var mailErrands = []*errand{
 	{to: []failpoint.Name{failpoint.MailerUnneeded}, round: revokeUnmailed, side: 1, rare: true},
-	{to: []failpoint.Name{failpoint.MailerBounced, failpoint.MailgunHalved}, round: inviteUnwanted, side: 1, rare: true, arrange: refuseSome},
+	{to: []failpoint.Name{failpoint.MailerBounced, failpoint.MailgunHalved}, round: inviteUnwanted, side: 1, rare: true, arrange: refuseSome, limit: 4 * time.Minute},
 	{to: []failpoint.Name{failpoint.MailerSuppressed}, round: suppressUnmailed, side: 1, rare: true, settling: slowly},
 	{to: []failpoint.Name{failpoint.ReplaceEnded}, round: replaceBounced, settling: slowly},
 	{
@@ -35,8 +36,8 @@ var mailErrands = []*errand{
 		to:    []failpoint.Name{failpoint.WebhookSigned, failpoint.WebhookMarked, failpoint.WebhookSuppressed, failpoint.WebhookRecorded},
 		round: reportOnMail, settling: slowly,
 	},
-	{to: []failpoint.Name{failpoint.WebhookFailed}, round: reportWhileCut, side: 1, rare: true, settling: slowly},
-	{to: []failpoint.Name{failpoint.LedgerHalved}, round: reportInCrowds, side: 1, rare: true, arrange: slowBroker, settling: slowly},
+	{to: []failpoint.Name{failpoint.WebhookFailed}, round: reportWhileCut, side: 1, rare: true, limit: 4 * time.Minute, settling: slowly},
+	{to: []failpoint.Name{failpoint.LedgerHalved}, round: reportInCrowds, side: 1, rare: true, arrange: slowBroker, limit: 4 * time.Minute, settling: slowly},
 }
 
 // slowly is how long things take that wait for a worker to be taken for dead more than once, or for the provider to say
@@ -77,12 +78,12 @@ func refuseSome(_ context.Context, t *traffic) error {
 }
 
 // inviteUnwanted invites many in one go, of whom the provider refuses some: they travel in one call, which is refused as a whole.
+// Whoever it refuses has a bounce in the end, or a mail where it was asked again after it had become well.
 func inviteUnwanted(ctx context.Context, t *traffic, n int) {
 	some := t.newcomers(12, doorBulk, endAccept)
 	for i, s := range some {
 		if i%4 == 0 {
 			s.email, s.end = unwanted+s.email, endBounce
-			s.must(s.bounced)
 		}
 	}
 	thaw := t.freeze("mailer")
@@ -94,7 +95,7 @@ func inviteUnwanted(ctx context.Context, t *traffic, n int) {
 
 // bounced: the ledger says that the mail did not arrive.
 func (s *story) bounced(_ context.Context, all *stored) string {
-	if s.id != "" && all.facts[fact{s.id, events.TypeInvitationBounced}] == 0 {
+	if s.id != "" && all.said(s.id, events.TypeInvitationBounced) == 0 {
 		return "no mail arrives, and nothing says so"
 	}
 	return ""
@@ -137,13 +138,11 @@ func (t *traffic) reportOnce(ctx context.Context, s *story, kind mailgunhook.Kin
 		saying[i] = func() { said[i] = t.reported(ctx, mail, kind, tokenOf(fmt.Sprintf("%d-%d-", mail.Number, i))) }
 	}
 	atOnce(saying...)
-	for _, taken := range said {
-		if !taken {
-			return // the provider was never told that it was heard
-		}
+	if slices.Contains(said, false) {
+		return // the provider was never told that it was heard
 	}
 	s.must(func(_ context.Context, all *stored) string {
-		if n := all.facts[fact{s.id, what}]; n != 1 {
+		if n := all.said(s.id, what); n != 1 {
 			return fmt.Sprintf("the provider said %s and was heard, and that is in the ledger %d times", kind, n)
 		}
 		return ""

@@ -395,7 +395,7 @@ func (t *traffic) mailsOf(s *story) (about []fakemailgun.Mail) {
 	id := s.id
 	s.mu.Unlock()
 	for _, m := range t.mails.to(s.email) {
-		if id == "" || m.Variables["invitation"] == id {
+		if of := m.Variables["invitation"]; of == id || id == "" && of != "" { // a notice to an inviter is about none of theirs
 			about = append(about, m)
 		}
 	}

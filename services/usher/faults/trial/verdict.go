@@ -29,7 +29,7 @@ type stored struct {
 	people      map[string]string        // address to person
 	rejected    map[string][]string      // an app's event to the reasons it was rejected for
 	dead        map[string][]string      // subject of what nobody could handle to what is said of it
-	facts       map[fact]int             // how often something is said of an invitation
+	facts       map[fact][]string        // what is said of an invitation to the ids of the events that say it
 	owners      map[string][]string      // organization to the addresses of those who were its owners from the beginning
 	known       map[string]*story        // invitation to the story that is about it
 	again       map[uint64]int           // how often a dead letter was handed out again
@@ -40,6 +40,11 @@ type stored struct {
 type fact struct {
 	invitation string
 	what       events.Type
+}
+
+// said gives how often something is said of an invitation: an event that is stored twice has one id, and is one to whoever reads it.
+func (s *stored) said(invitation string, what events.Type) int {
+	return len(s.facts[fact{invitation, what}])
 }
 
 // of gives the ids of a story's own: an address may have invitations of several stories.
@@ -193,7 +198,7 @@ func (t *Trial) check(ctx context.Context, words ...string) (r report, err error
 func (t *Trial) read(ctx context.Context) (*stored, error) {
 	s := &stored{
 		requested: map[string]int{}, addresses: map[string][]string{}, outcomes: map[string][]string{}, memberships: map[string][]events.Data{},
-		people: map[string]string{}, rejected: map[string][]string{}, dead: map[string][]string{}, facts: map[fact]int{},
+		people: map[string]string{}, rejected: map[string][]string{}, dead: map[string][]string{}, facts: map[fact][]string{},
 		owners: map[string][]string{}, known: map[string]*story{}, again: map[uint64]int{},
 	}
 	for _, stream := range []string{events.StreamInvitations, events.StreamMemberships, events.StreamDeadLetters} {
@@ -235,7 +240,9 @@ func (s *stored) take(m jetstream.Msg) {
 		return
 	}
 	_, id, _, _ := events.SplitInvitation(m.Subject())
-	s.facts[fact{id, e.Type}]++
+	if of := (fact{id, e.Type}); !slices.Contains(s.facts[of], e.ID) {
+		s.facts[of] = append(s.facts[of], e.ID)
+	}
 	switch d := e.Data.(type) {
 	case *events.InvitationRequested:
 		s.requested[id]++
@@ -310,7 +317,7 @@ func (t *Trial) judgeRequest(one *story, s *stored, ids []string, violate violat
 		violate("was requested %d times", s.requested[ids[0]])
 	case one.lonely:
 		violate("a mail did not come in time")
-	case len(t.mails.to(one.email)) == 0 && len(s.outcomes[ids[0]]) == 0 && s.facts[fact{ids[0], events.TypeInvitationBounced}] == 0:
+	case len(t.mails.to(one.email)) == 0 && len(s.outcomes[ids[0]]) == 0 && s.said(ids[0], events.TypeInvitationBounced) == 0:
 		violate("was never mailed")
 	}
 }
@@ -350,7 +357,7 @@ func (t *Trial) judgeMembership(one *story, s *stored, violate violate) {
 		violate("is a member without an acceptance: %d events", len(said))
 	case !accepted:
 	case one.end == endLost && len(said) == 0:
-		if n := s.facts[fact{one.id, events.TypeInvitationAcceptRefused}]; n != 1 {
+		if n := s.said(one.id, events.TypeInvitationAcceptRefused); n != 1 {
 			violate("was accepted, there is no membership, and that was said %d times", n)
 		}
 	case one.left && len(said) == 2 && said[1].EventType() == events.TypeMembershipRemoved:
@@ -381,8 +388,8 @@ func invitationOf(data events.Data) string {
 func (t *Trial) judgeMails(ctx context.Context, one *story, s *stored, o *campaign.Outcome, violate violate) {
 	intents := map[string]int{}
 	for _, m := range t.mails.to(one.email) {
-		if !s.mayBe(one, m.Variables["invitation"]) {
-			continue
+		if id := m.Variables["invitation"]; id == "" || !s.mayBe(one, id) {
+			continue // a notice to an inviter, or another story's
 		}
 		o.Count("mails", 1)
 		intents[m.Variables["intent"]]++
