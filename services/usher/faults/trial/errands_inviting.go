@@ -29,8 +29,9 @@ var invitingErrands = []*errand{
 	{to: []failpoint.Name{failpoint.ResendJudged, failpoint.ResendPublished, failpoint.ResendLearned}, round: tellResend},
 	{
 		to:    []failpoint.Name{failpoint.AdmissionRetaking},
-		round: inviteAgain, side: 16, rare: true, first: failpoint.LedgerGuarded, firstly: 10, limit: 3 * time.Minute,
+		round: inviteAgain, side: 40, rare: true, first: failpoint.LedgerGuarded, firstly: 8, limit: 4 * time.Minute,
 	},
+	{to: []failpoint.Name{failpoint.LedgerGuarded}, round: inviteAgain, side: 20, limit: 3 * time.Minute},
 	{to: []failpoint.Name{failpoint.BusDoorReceived, failpoint.BusDoorAdmitted}, round: telling(doorBus, endAccept)},
 	{to: []failpoint.Name{failpoint.BusDoorRejecting, failpoint.BusDoorRejected}, round: askTooMuch},
 	{to: []failpoint.Name{failpoint.BusBurying, failpoint.BusBuried}, round: poison},
@@ -54,11 +55,11 @@ func tellResend(ctx context.Context, t *traffic, n int) {
 // forgetful is how long somebody lets an invitation be that was not answered, before they invite anew.
 const forgetful = 15 * time.Second
 
-// inviteAgain invites somebody, and where that is not answered, anew much later: a claim on the address may be all that is left
-// of the first try. It also invites somebody who declined.
+// inviteAgain invites somebody without an Idempotency-Key, and where that is not answered, anew much later: a claim on the address
+// may be all that is left of the first try. It also invites somebody who declined.
 func inviteAgain(ctx context.Context, t *traffic, _ int) {
 	first := t.newcomer(doorHTTP, endDecline)
-	a := t.askOnce(ctx, first, "lost-"+first.key)
+	a := t.askOnce(ctx, first, "")
 	if a.open() && wait(ctx, forgetful) {
 		a = t.ask(ctx, first, "k-"+first.key)
 	}
