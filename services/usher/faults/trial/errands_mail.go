@@ -101,11 +101,9 @@ func (s *story) bounced(_ context.Context, all *stored) string {
 	return ""
 }
 
-// report has the provider say something about a mail until that is taken in, in the same words, as Mailgun does.
+// reported has the provider say something about a mail until that is taken in, in the same words, as Mailgun does.
 func (t *traffic) reported(ctx context.Context, m fakemailgun.Mail, kind mailgunhook.Kind, token string) bool {
-	r := fakemailgun.Report{
-		Mail: m.Number, Kind: kind, ID: fmt.Sprintf("report-%d-%s", m.Number, kind), Token: token, Timestamp: strconv.FormatInt(time.Now().Unix(), 10),
-	}
+	r := fakemailgun.Report{Mail: m.Number, Kind: kind, ID: reportID(m, kind), Token: token, Timestamp: strconv.FormatInt(time.Now().Unix(), 10)}
 	a := insist(ctx, func() (a answer) {
 		a.status, a.err = t.cluster.Mailgun.Report(ctx, r)
 		return a
@@ -113,37 +111,37 @@ func (t *traffic) reported(ctx context.Context, m fakemailgun.Mail, kind mailgun
 	return a.yes()
 }
 
+func reportID(m fakemailgun.Mail, kind mailgunhook.Kind) string {
+	return fmt.Sprintf("report-%d-%s", m.Number, kind)
+}
+
 // tokenOf is a webhook's token, which Mailgun makes fifty characters long.
 func tokenOf(name string) string { return (name + strings.Repeat("0", 50))[:50] }
 
-// reportOnMail reports what became of a mail, to several at once: each report is taken in once.
+// reportOnMail reports what became of a mail.
 func reportOnMail(ctx context.Context, t *traffic, n int) {
 	s := t.newcomer(doorHTTP, endNone)
-	if !t.invitedAndMailed(ctx, s) {
-		return
+	if t.invitedAndMailed(ctx, s) {
+		t.reportOn(ctx, s, []mailgunhook.Kind{mailgunhook.Bounced, mailgunhook.Delivered}[n%2], 1)
 	}
-	kind, what := mailgunhook.Delivered, events.TypeInvitationDelivered
-	if n%2 == 0 {
-		kind, what = mailgunhook.Bounced, events.TypeInvitationBounced
-	}
-	t.reportOnce(ctx, s, kind, what, 1)
 }
 
-// reportOnce has the provider report on a story's mail in several words of the same meaning, and holds the system to having it once.
-func (t *traffic) reportOnce(ctx context.Context, s *story, kind mailgunhook.Kind, what events.Type, words int) {
+// reportOn has the provider report on a story's mail in several words of the same meaning. Once it was told that it was heard,
+// the report is in the ledger.
+func (t *traffic) reportOn(ctx context.Context, s *story, kind mailgunhook.Kind, words int) {
 	mail := t.mailsOf(s)[0]
-	said := make([]bool, words)
+	heard := make([]bool, words)
 	saying := make([]func(), words)
 	for i := range saying {
-		saying[i] = func() { said[i] = t.reported(ctx, mail, kind, tokenOf(fmt.Sprintf("%d-%d-", mail.Number, i))) }
+		saying[i] = func() { heard[i] = t.reported(ctx, mail, kind, tokenOf(fmt.Sprintf("%d-%d-", mail.Number, i))) }
 	}
 	atOnce(saying...)
-	if slices.Contains(said, false) {
-		return // the provider was never told that it was heard
+	if !slices.Contains(heard, true) {
+		return
 	}
 	s.must(func(_ context.Context, all *stored) string {
-		if n := all.said(s.id, what); n != 1 {
-			return fmt.Sprintf("the provider said %s and was heard, and that is in the ledger %d times", kind, n)
+		if !all.reports[reportID(mail, kind)] {
+			return fmt.Sprintf("the provider said %s and was heard, and the ledger does not know it", kind)
 		}
 		return ""
 	})
@@ -158,7 +156,7 @@ func reportInCrowds(ctx context.Context, t *traffic, n int) {
 		if _, ok := t.mail(ctx, s, 0); !ok {
 			return
 		}
-		t.reportOnce(ctx, s, mailgunhook.Delivered, events.TypeInvitationDelivered, 3)
+		t.reportOn(ctx, s, mailgunhook.Delivered, 3)
 	})
 }
 
@@ -179,7 +177,7 @@ func reportWhileCut(ctx context.Context, t *traffic, _ int) {
 		if s.lonely || s.id == "" {
 			return
 		}
-		t.reportOnce(ctx, s, mailgunhook.Bounced, events.TypeInvitationBounced, 1)
+		t.reportOn(ctx, s, mailgunhook.Bounced, 1)
 	})
 }
 

@@ -30,6 +30,7 @@ type stored struct {
 	rejected    map[string][]string      // an app's event to the reasons it was rejected for
 	dead        map[string][]string      // subject of what nobody could handle to what is said of it
 	facts       map[fact][]string        // what is said of an invitation to the ids of the events that say it
+	reports     map[string]bool          // ids of the provider's reports that were taken in
 	owners      map[string][]string      // organization to the addresses of those who were its owners from the beginning
 	known       map[string]*story        // invitation to the story that is about it
 	again       map[uint64]int           // how often a dead letter was handed out again
@@ -199,7 +200,7 @@ func (t *Trial) read(ctx context.Context) (*stored, error) {
 	s := &stored{
 		requested: map[string]int{}, addresses: map[string][]string{}, outcomes: map[string][]string{}, memberships: map[string][]events.Data{},
 		people: map[string]string{}, rejected: map[string][]string{}, dead: map[string][]string{}, facts: map[fact][]string{},
-		owners: map[string][]string{}, known: map[string]*story{}, again: map[uint64]int{},
+		reports: map[string]bool{}, owners: map[string][]string{}, known: map[string]*story{}, again: map[uint64]int{},
 	}
 	for _, stream := range []string{events.StreamInvitations, events.StreamMemberships, events.StreamDeadLetters} {
 		if err := t.scan(ctx, stream, s.take); err != nil {
@@ -250,6 +251,10 @@ func (s *stored) take(m jetstream.Msg) {
 		s.people[d.Email] = d.Person
 	case *events.InvitationAccepted, *events.InvitationDeclined, *events.InvitationRevoked, *events.InvitationExpired:
 		s.outcomes[id] = append(s.outcomes[id], string(e.Type))
+	case *events.InvitationDelivered:
+		s.reports[d.ProviderEvent] = true
+	case *events.InvitationBounced:
+		s.reports[d.ProviderEvent] = true
 	case *events.InvitationRejected:
 		s.rejected[d.Request] = append(s.rejected[d.Request], d.Reason)
 	case *events.MembershipProvisioned:
