@@ -149,11 +149,11 @@ func (t *traffic) plan(rng *rand.Rand, n int) {
 	}
 }
 
-// run tells all stories, their beginnings spread over a time. It returns when each has come to its end, or ctx ends.
-func (t *traffic) run(ctx context.Context, rng *rand.Rand, over time.Duration) {
+// run tells stories, their beginnings spread over a time. It returns when each has come to its end, or ctx ends.
+func (t *traffic) run(ctx context.Context, stories []*story, rng *rand.Rand, over time.Duration) {
 	var running sync.WaitGroup
 	together := map[string][]*story{}
-	for _, s := range t.stories {
+	for _, s := range stories {
 		if s.door == doorBulk || s.door == doorImport {
 			together[s.door] = append(together[s.door], s)
 			continue

@@ -158,7 +158,8 @@ func (t *Trial) live(ctx context.Context, people *traffic, desk *office, outcome
 	seed := rng.Uint64()
 	var living sync.WaitGroup
 	living.Go(func() { desk.work(open) })
-	living.Go(func() { people.run(lives, rand.New(rand.NewPCG(seed, 8)), t.options.Over) })
+	planned := slices.Clone(people.stories) // an errand adds others meanwhile
+	living.Go(func() { people.run(lives, planned, rand.New(rand.NewPCG(seed, 8)), t.options.Over) })
 	if t.options.errand != nil {
 		living.Go(func() { people.goOnErrands(open, lives, t.options.errand) })
 	}
