@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -43,15 +44,7 @@ func (e *errand) after() int {
 }
 
 // patience is how long to wait for enough deaths.
-func (e *errand) patience() time.Duration { return orElse(e.limit, 90*time.Second) }
-
-func orElse[V comparable](value, usual V) V {
-	var none V
-	if value == none {
-		return usual
-	}
-	return value
-}
+func (e *errand) patience() time.Duration { return cmp.Or(e.limit, 90*time.Second) }
 
 // errands are all errands that lead past points which few come by.
 var errands = slices.Concat(invitingErrands, mailErrands, deskErrands, slowErrands)
@@ -72,7 +65,7 @@ func errandTo(point failpoint.Name) *errand {
 // goOnErrands begins rounds until open ends, and lets each come to its end, or to that of ctx.
 func (t *traffic) goOnErrands(open, ctx context.Context, e *errand) {
 	var running sync.WaitGroup
-	free := make(chan struct{}, orElse(e.side, 3))
+	free := make(chan struct{}, cmp.Or(e.side, 3))
 	for n := 0; e.most == 0 || n < e.most; n++ {
 		select {
 		case free <- struct{}{}:
@@ -85,7 +78,7 @@ func (t *traffic) goOnErrands(open, ctx context.Context, e *errand) {
 			e.round(ctx, t, n)
 			<-free
 		})
-		wait(open, orElse(e.pause, 100*time.Millisecond))
+		wait(open, cmp.Or(e.pause, 100*time.Millisecond))
 	}
 	running.Wait()
 }

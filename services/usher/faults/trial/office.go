@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -38,7 +39,7 @@ func (o *office) work(ctx context.Context) {
 	for n := 0; wait(ctx, 100*time.Millisecond); n++ {
 		request(ctx, http.MethodPut, o.any()+"/v1/organizations/"+o.org, map[string]any{"name": fmt.Sprintf("Trial %d", n)}, o.machine(""))
 		role := []string{"viewer", "member"}[n%2]
-		a := request(ctx, http.MethodPatch, o.any()+"/v1/organizations/"+o.org+"/members/"+orElse(o.person(ctx, o.clerk.email), "nobody"), map[string]string{"role": role}, o.owner(""))
+		a := request(ctx, http.MethodPatch, o.any()+"/v1/organizations/"+o.org+"/members/"+cmp.Or(o.person(ctx, o.clerk.email), "nobody"), map[string]string{"role": role}, o.owner(""))
 		switch {
 		case a.yes():
 			o.role, o.sure = role, true
