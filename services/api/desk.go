@@ -170,9 +170,7 @@ func (d desk) Readdress(ctx context.Context, org, id, email string) (invitation.
 	if err != nil {
 		return record, err
 	}
-	switch status := record.StatusAt(d.s.Ledger.Now()); status {
-	case invitation.Pending, invitation.Expired:
-	default:
+	if status := record.StatusAt(d.s.Ledger.Now()); !replaceable(record, status) {
 		return record, hasEnded(status)
 	}
 	fresh, err := d.s.replace(ctx, record, replacement{email: email})

@@ -121,7 +121,7 @@ func (s *Service) mailAgain(ctx context.Context, id string, asked resendBody) (i
 	switch status := record.StatusAt(s.Ledger.Now()); {
 	case status == invitation.Pending && record.Mail != invitation.Bounced && record.Mail != invitation.Complained:
 		err = s.sendAgain(ctx, &record, asked.Rotate, asked.SendAnyway)
-	case status == invitation.Pending || status == invitation.Expired:
+	case replaceable(record, status):
 		record, err = s.replace(ctx, record, replacement{anyway: asked.SendAnyway})
 	default:
 		err = hasEnded(status)
@@ -235,8 +235,44 @@ type replacement struct {
 	anyway bool
 }
 
-// replace makes a new invitation of one that expired or bounced. The old one ends only when the new one passes the rules.
+// replacedReason is why an invitation was revoked that a new one takes the place of.
+const replacedReason = "replaced by a new invitation"
+
+// replaceable reports whether a new invitation may take the place of one in that status: it is open, its time is over, or it was
+// ended for that very purpose by somebody who may have died before there was a new one.
+func replaceable(record invitation.Record, status invitation.Status) bool {
+	return status == invitation.Pending || status == invitation.Expired || endedForAnother(record)
+}
+
+func endedForAnother(record invitation.Record) bool {
+	return record.Outcome == invitation.Revoked && record.Reason == replacedReason
+}
+
+// replace makes a new invitation of one that expired or bounced. The old one ends only when the new one passes the rules. The
+// id of what takes the place of an open one follows from that one's, so that a repeat makes what is missing, and nothing twice.
 func (s *Service) replace(ctx context.Context, old invitation.Record, with replacement) (invitation.Record, error) {
+	request, err := s.replacing(ctx, old, with)
+	if err != nil {
+		return old, err
+	}
+	again := endedForAnother(old)
+	if open := old.Outcome == "" && old.StatusAt(s.Ledger.Now()) == invitation.Pending; open || again {
+		request.ID = events.DerivedInvitationID("replacement", old.ID)
+	}
+	if !again {
+		if err := s.giveWay(ctx, &old, request); err != nil {
+			return old, err
+		}
+	}
+	made, err := s.admission.Admit(ctx, request)
+	if err == nil && again && made.Outcome != "" { // it was there already, and its time is over too
+		err = hasEnded(made.Outcome)
+	}
+	return made, err
+}
+
+// replacing is what the new invitation asks for: the old one again, but for what differs.
+func (s *Service) replacing(ctx context.Context, old invitation.Record, with replacement) (admission.Request, error) {
 	asked := *old.Request
 	asked.Email = cmp.Or(with.email, asked.Email)
 	asked.ExpiresIn = old.Request.ExpiresAt.Sub(old.RequestedAt).Round(time.Minute).String()
@@ -245,18 +281,20 @@ func (s *Service) replace(ctx context.Context, old invitation.Record, with repla
 	if asked.InviterPerson == "" || callerOf(ctx).actor != "" {
 		asked.Inviter = "" // the API key that invited, or the member who does now
 	}
-	request, err := s.request(ctx, asked, 0)
-	if err == nil {
-		err = s.admission.Check(ctx, request)
+	return s.request(ctx, asked, 0)
+}
+
+// giveWay ends an invitation that is still open, once the one that takes its place passes the rules.
+func (s *Service) giveWay(ctx context.Context, old *invitation.Record, next admission.Request) error {
+	if err := s.admission.Check(ctx, next); err != nil {
+		return err
 	}
-	if err != nil {
-		return old, err
+	if old.Outcome != "" || old.StatusAt(s.Ledger.Now()) != invitation.Pending {
+		return nil
 	}
-	if old.Outcome == "" && old.StatusAt(s.Ledger.Now()) == invitation.Pending {
-		if err := s.end(ctx, &old, "replaced by a new invitation"); err != nil {
-			return old, err
-		}
-		failpoint.Here(failpoint.ReplaceEnded)
+	if err := s.end(ctx, old, replacedReason); err != nil {
+		return err
 	}
-	return s.admission.Admit(ctx, request)
+	failpoint.Here(failpoint.ReplaceEnded)
+	return nil
 }

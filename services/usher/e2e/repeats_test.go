@@ -65,6 +65,29 @@ func TestAResendWithTheSameIdempotencyKeyMailsOnce(t *testing.T) {
 	require.Equal(t, 1, bus.Count(t, "INVITATIONS", "invitations."+o.ID+"."+invitation.ID+".resend"))
 }
 
+// Campaign, "failpoints" 56: an API that dies between ending a bounced invitation and admitting the one in its place leaves the
+// first revoked. Whoever asks again gets what is missing, once.
+func TestAReplacementWhoseMakerDiedIsMadeByTheNextWhoAsks(t *testing.T) {
+	t.Parallel()
+	u := common(t)
+	o := u.Organization(t)
+	left, _ := o.Invited(t, "member")
+	left = harness.Read[harness.Invitation](t, u.API().Post(t, "/v1/invitations/"+left.ID+"/revoke", map[string]any{"reason": "replaced by a new invitation"}), http.StatusOK)
+	resend := func() harness.Answer { return u.API().Post(t, "/v1/invitations/"+left.ID+"/resend", nil) }
+
+	fresh := harness.Read[harness.Invitation](t, resend(), http.StatusAccepted)
+	require.NotEqual(t, left.ID, fresh.ID)
+	require.Equal(t, left.ID, fresh.Replaces)
+	require.Equal(t, "pending", fresh.Status)
+	require.Equal(t, fresh.ID, harness.Read[harness.Invitation](t, resend(), http.StatusAccepted).ID)
+	u.Mails.Next(t, left.Email, 1)
+
+	o.API().Post(t, "/v1/invitations/"+fresh.ID+"/revoke", nil)
+	resend().Refused(t, http.StatusConflict, "ended")
+	u.Bus(t).Idle(t, "INVITATIONS", "mailer")
+	require.Len(t, u.Mails.To(t, left.Email), 2)
+}
+
 func TestRequestsWithOneIdempotencyKeyAtOnceAreOneRequest(t *testing.T) {
 	t.Parallel()
 	u := common(t)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,6 +35,8 @@ type Shape struct {
 	LazySync bool
 	// Store is where brokers and Redis keep their files (default: in the cluster's folder).
 	Store string
+	// SignIn adds an issuer with which people sign in to the console.
+	SignIn bool
 	// Settings are added to what all services need.
 	Settings []string
 }
@@ -65,6 +68,7 @@ type Cluster struct {
 	mailgun     *http.Server
 	mailgunAddr string
 	webhooks    *http.Server
+	issuer      *http.Server
 }
 
 const signingKey = "signing-key-of-the-harness"
@@ -97,6 +101,7 @@ func Prepare(dir string, shape Shape) (*Cluster, error) {
 	}
 	for _, step := range []func() error{
 		c.openMailgun,
+		c.openIssuer,
 		func() error { return c.addBrokers(shape.Brokers) },
 		func() error { return c.addRedis(shape.Replica) },
 		c.addServices,
@@ -138,7 +143,7 @@ func (c *Cluster) addServices() error {
 		fmt.Sprintf("USHER_REPLICAS=%d", len(c.Brokers)), "USHER_SHUTDOWN_GRACE=5s",
 		"MAILGUN_DOMAIN=mg.example.org", "MAILGUN_API_KEY=key-of-the-harness", "MAILGUN_WEBHOOK_SIGNING_KEY=" + signingKey,
 		"USHER_MAIL_FROM=Usher <invitations@mg.example.org>",
-	}, c.Shape.Settings...)
+	}, append(c.settings, c.Shape.Settings...)...)
 	for _, kind := range []struct {
 		name, path string
 		n          int
@@ -194,10 +199,15 @@ func (c *Cluster) Operator() []string {
 	return append([]string{"USHER_NATS_URL=" + strings.Join(nats, ","), "USHER_REDIS_URL=" + redis, "USHER_FAILPOINTS_ADDR=127.0.0.1:0"}, c.settings...)
 }
 
-// Command runs Usher's command line against the cluster and gives what it wrote and its exit code.
+// Command runs Usher's command line against the cluster and gives what it wrote and its exit code; -1 where it was killed.
 func (c *Cluster) Command(ctx context.Context, words ...string) (out []byte, code int, err error) {
+	return c.CommandWith(ctx, nil, words...)
+}
+
+// CommandWith is Command with settings beside those that it needs.
+func (c *Cluster) CommandWith(ctx context.Context, settings []string, words ...string) (out []byte, code int, err error) {
 	command := exec.CommandContext(ctx, c.Programs.Usher, words...)
-	command.Dir, command.Env = c.Dir, environment(c.Operator())
+	command.Dir, command.Env = c.Dir, environment(slices.Concat(c.Operator(), settings))
 	var said bytes.Buffer
 	command.Stderr = &said
 	out, err = command.Output()
@@ -305,8 +315,10 @@ func (c *Cluster) Close() {
 		_ = c.mailgun.Close()
 		c.Mailgun.Close()
 	}
-	if c.webhooks != nil {
-		_ = c.webhooks.Close()
+	for _, s := range []*http.Server{c.webhooks, c.issuer} {
+		if s != nil {
+			_ = s.Close()
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -38,7 +39,10 @@ func environment(settings []string) []string {
 }
 
 // Start starts the process. It returns an error where it runs already.
-func (p *Program) Start() error {
+func (p *Program) Start() error { return p.StartWith() }
+
+// StartWith is Start with settings that this one life has beside its own.
+func (p *Program) StartWith(settings ...string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.alive() {
@@ -51,7 +55,7 @@ func (p *Program) Start() error {
 	defer func() { _ = log.Close() }() // the process has its own handle
 	words := append(append([]string{}, p.Before...), p.Words...)
 	cmd := exec.Command(words[0], words[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, environment(p.Env), log, log
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, environment(slices.Concat(p.Env, settings)), log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a signal to the harness is not one to it, and strace dies with its child
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)

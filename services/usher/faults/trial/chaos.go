@@ -206,13 +206,7 @@ func (c *Chaos) killRedis() {
 }
 
 func (c *Chaos) wipeRedis() {
-	c.add(c.moment(), "wipe redis", func(context.Context) error {
-		r, err := c.cluster.Primary()
-		if err == nil {
-			_, err = r.Do("FLUSHALL")
-		}
-		return err
-	})
+	c.add(c.moment(), "wipe redis", func(ctx context.Context) error { return emptyRedis(ctx, c.Trial) })
 }
 
 // redisRefuses makes Redis take no writes for a while, as a full or demoted server does.

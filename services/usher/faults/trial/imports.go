@@ -15,15 +15,15 @@ import (
 const doorImport = "import"
 
 // importAll uploads one file with some people and starts the job. From then on each of them is to be invited.
-func (t *traffic) importAll(ctx context.Context, n int, some []*story) {
+func (t *traffic) importAll(ctx context.Context, name string, some []*story) {
 	var file bytes.Buffer
 	_, _ = fmt.Fprintln(&file, "email,role")
 	for _, s := range some {
 		_, _ = fmt.Fprintf(&file, "%s,%s\n", s.email, s.role)
 	}
-	key := fmt.Sprintf("import-%d-%s", n, t.org)
+	key := fmt.Sprintf("import-%s-%s", name, t.org)
 	job := ""
-	uploaded := insist(ctx, func() answer { return t.upload(ctx, file.Bytes(), key) })
+	uploaded := t.uploadPatiently(ctx, file.Bytes(), key)
 	if uploaded.yes() {
 		var made struct{ ID string }
 		_ = json.Unmarshal(uploaded.body, &made) // an empty id is refused by the start
@@ -49,6 +49,23 @@ func (t *traffic) importAll(ctx context.Context, n int, some []*story) {
 		running.Go(func() { t.goOn(ctx, s) })
 	}
 	running.Wait()
+}
+
+// uploadPatience is how long somebody whose upload was cut off waits for it before they upload the file as another one.
+const uploadPatience = 3 * time.Second
+
+// uploadPatiently uploads a file until that is answered. Where the process died that took it in, its name stays in use for
+// longer than people wait.
+func (t *traffic) uploadPatiently(ctx context.Context, file []byte, key string) (a answer) {
+	for n := 0; ctx.Err() == nil; n++ {
+		trying, enough := context.WithTimeout(ctx, uploadPatience)
+		a = insist(trying, func() answer { return t.upload(trying, file, fmt.Sprintf("%s-%d", key, n)) })
+		enough()
+		if !a.open() {
+			return a
+		}
+	}
+	return a
 }
 
 func (t *traffic) upload(ctx context.Context, file []byte, key string) (a answer) {

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,7 +23,7 @@ type office struct {
 
 // open makes the clerk a member, while nothing is broken yet.
 func (o *office) open(ctx context.Context) error {
-	o.clerk = &story{email: "clerk." + o.org + "@example.org", role: "member", door: doorHTTP, end: endAccept}
+	o.clerk = &story{email: "clerk." + o.org + "@example.org", key: "clerk", role: "member", door: doorHTTP, end: endAccept}
 	if o.invite(ctx, o.clerk) {
 		o.goOn(ctx, o.clerk)
 	}
@@ -38,7 +39,7 @@ func (o *office) work(ctx context.Context) {
 	for n := 0; wait(ctx, 100*time.Millisecond); n++ {
 		request(ctx, http.MethodPut, o.any()+"/v1/organizations/"+o.org, map[string]any{"name": fmt.Sprintf("Trial %d", n)}, o.machine(""))
 		role := []string{"viewer", "member"}[n%2]
-		a := request(ctx, http.MethodPatch, o.any()+"/v1/organizations/"+o.org+"/members/"+o.person(ctx), map[string]string{"role": role}, o.owner(""))
+		a := request(ctx, http.MethodPatch, o.any()+"/v1/organizations/"+o.org+"/members/"+cmp.Or(o.person(ctx, o.clerk.email), "nobody"), map[string]string{"role": role}, o.owner(""))
 		switch {
 		case a.yes():
 			o.role, o.sure = role, true
@@ -48,19 +49,19 @@ func (o *office) work(ctx context.Context) {
 	}
 }
 
-// person is the clerk's name in addresses.
-func (o *office) person(ctx context.Context) string {
-	a := request(ctx, http.MethodGet, o.any()+"/v1/organizations/"+o.org+"/members?limit=200", nil, o.machine(""))
+// person is a member's name in addresses; empty where there is no such member among those who are listed first.
+func (t *traffic) person(ctx context.Context, email string) string {
+	a := request(ctx, http.MethodGet, t.any()+"/v1/organizations/"+t.org+"/members?limit=200", nil, t.machine(""))
 	var list struct {
 		Items []struct{ Person, Email string }
 	}
 	_ = json.Unmarshal(a.body, &list) // of no answer there is nobody
 	for _, m := range list.Items {
-		if m.Email == o.clerk.email {
+		if m.Email == email {
 			return m.Person
 		}
 	}
-	return "nobody"
+	return ""
 }
 
 // judge compares the clerk's role with what was acknowledged.

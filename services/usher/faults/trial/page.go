@@ -39,16 +39,25 @@ func acceptOnPage(ctx context.Context, c *cluster.Cluster, token string) answer 
 	return a
 }
 
-func (b *browser) send(ctx context.Context, method, path string, form url.Values) (a answer) {
+func (b *browser) send(ctx context.Context, method, path string, form url.Values) answer {
+	kind := ""
+	if form != nil {
+		kind = "application/x-www-form-urlencoded"
+	}
+	return b.sendBody(ctx, method, path, kind, strings.NewReader(form.Encode()))
+}
+
+// sendBody sends a body of some kind, a form's where there is any.
+func (b *browser) sendBody(ctx context.Context, method, path, kind string, body io.Reader) (a answer) {
 	a.began = time.Now()
 	defer func() { a.ended = time.Now() }()
-	r, err := http.NewRequestWithContext(ctx, method, anyOf(b.cluster)+path, strings.NewReader(form.Encode()))
+	r, err := http.NewRequestWithContext(ctx, method, anyOf(b.cluster)+path, body)
 	if err != nil {
 		a.err = err
 		return a
 	}
-	if form != nil {
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
 		r.Header.Set("Origin", "null") // what browsers send from a page that sends no referrer
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 	}

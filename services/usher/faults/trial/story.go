@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,7 +9,9 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,6 +38,10 @@ const (
 	endResend      = "resend"
 	endRotate      = "rotate"
 	endNone        = "none"
+	endRejected    = "rejected" // by the system: the request asks for what cannot be
+	endBounce      = "bounce"   // the provider does not take the mail, or says later that nobody did
+	endExpire      = "expire"
+	endLost        = "lost" // accepted, and whoever invited may not invite any more before that has led to anything
 )
 
 // ends are the ends with how often each is chosen.
@@ -46,6 +53,11 @@ var ends = []string{
 // story is one invitation as the people who take part in it see it: what they asked, and what they were answered.
 type story struct {
 	email, role, door, end string
+	// key names the request; another story about the same address has another.
+	key string
+	// inviter is who invites in their own name; the owner where it is empty. expires is how long the invitation stays open, empty
+	// for the usual time.
+	inviter, expires string
 	// hasty people give up after the first request that is not answered, so that only the system can finish it.
 	hasty bool
 
@@ -60,10 +72,24 @@ type story struct {
 	refused []answer
 	// resent is how many more mails were asked for and acknowledged; perhaps how many may have been.
 	resent, perhaps int
+	// left is true where who came by the invitation was made to leave again.
+	left bool
 	// odd are answers that nobody should get.
 	odd []string
 	// lonely is true where the mail did not come in time.
 	lonely bool
+	// promises are what else must be in the end.
+	promises []promise
+}
+
+// promise says what is missing of something that somebody was told, and nothing where all is there.
+type promise func(ctx context.Context, s *stored) string
+
+// must adds a promise.
+func (s *story) must(p promise) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.promises = append(s.promises, p)
 }
 
 func (s *story) note(list *[]answer, a answer) {
@@ -83,24 +109,51 @@ type traffic struct {
 	*Trial
 	stories []*story
 	bus     *nats.Conn
+
+	number   atomic.Int64 // of newcomers
+	mu       sync.Mutex
+	promises []promise
+	letters  []string // the subjects of the dead letters that there must be
+}
+
+// meet adds a story that begins later.
+func (t *traffic) meet(s *story) *story {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stories = append(t.stories, s)
+	return s
+}
+
+// newcomer is the story of somebody whom nobody knows yet.
+func (t *traffic) newcomer(door, end string) *story {
+	email := fmt.Sprintf("e%d.%s@example.org", t.number.Add(1), t.org)
+	return t.meet(&story{email: email, key: email, role: "viewer", door: door, end: end})
+}
+
+// must adds a promise that is about no one person.
+func (t *traffic) must(p promise) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.promises = append(t.promises, p)
 }
 
 func (t *traffic) plan(rng *rand.Rand, n int) {
 	roles := []string{"viewer", "member", "admin"}
 	doors := []string{doorHTTP, doorHTTP, doorHTTP, doorHTTP, doorHTTP, doorBulk, doorBulk, doorBus, doorBus, doorImport}
 	for i := range n {
+		email := fmt.Sprintf("p%d.%s@example.org", i, t.org)
 		t.stories = append(t.stories, &story{
-			email: fmt.Sprintf("p%d.%s@example.org", i, t.org), role: roles[rng.IntN(len(roles))], door: doors[rng.IntN(len(doors))],
+			email: email, key: email, role: roles[rng.IntN(len(roles))], door: doors[rng.IntN(len(doors))],
 			end: ends[rng.IntN(len(ends))], hasty: rng.IntN(8) == 0,
 		})
 	}
 }
 
-// run tells all stories, their beginnings spread over a time. It returns when each has come to its end, or ctx ends.
-func (t *traffic) run(ctx context.Context, rng *rand.Rand, over time.Duration) {
+// run tells stories, their beginnings spread over a time. It returns when each has come to its end, or ctx ends.
+func (t *traffic) run(ctx context.Context, stories []*story, rng *rand.Rand, over time.Duration) {
 	var running sync.WaitGroup
 	together := map[string][]*story{}
-	for _, s := range t.stories {
+	for _, s := range stories {
 		if s.door == doorBulk || s.door == doorImport {
 			together[s.door] = append(together[s.door], s)
 			continue
@@ -116,7 +169,7 @@ func (t *traffic) run(ctx context.Context, rng *rand.Rand, over time.Duration) {
 		begin := upTo(rng, over)
 		running.Go(func() {
 			if wait(ctx, begin) {
-				t.inviteTogether(ctx, n, some)
+				t.inviteTogether(ctx, strconv.Itoa(n), some)
 			}
 		})
 	}
@@ -124,7 +177,7 @@ func (t *traffic) run(ctx context.Context, rng *rand.Rand, over time.Duration) {
 		begin := upTo(rng, over)
 		running.Go(func() {
 			if wait(ctx, begin) {
-				t.importAll(ctx, n, some)
+				t.importAll(ctx, strconv.Itoa(n), some)
 			}
 		})
 	}
@@ -168,11 +221,13 @@ func (t *traffic) invite(ctx context.Context, s *story) bool {
 	if s.door == doorBus {
 		return t.publish(ctx, s)
 	}
-	a := t.again(ctx, s, func() answer {
-		return post(ctx, t.cluster, "/v1/organizations/"+t.org+"/invitations", map[string]any{"email": s.email, "role": s.role, "inviter": t.ownerAddress},
-			t.machine("k-"+s.email))
-	})
-	return t.invited(s, a)
+	return t.invited(s, t.again(ctx, s, func() answer { return t.askOnce(ctx, s, "k-"+s.key) }))
+}
+
+// askOnce asks for a story's invitation.
+func (t *traffic) askOnce(ctx context.Context, s *story, key string) answer {
+	return post(ctx, t.cluster, "/v1/organizations/"+t.org+"/invitations",
+		map[string]any{"email": s.email, "role": s.role, "inviter": cmp.Or(s.inviter, t.ownerAddress), "expires_in": s.expires}, t.machine(key))
 }
 
 func (t *traffic) invited(s *story, a answer) bool {
@@ -192,14 +247,14 @@ func (t *traffic) invited(s *story, a answer) bool {
 }
 
 // inviteTogether asks for many in one request.
-func (t *traffic) inviteTogether(ctx context.Context, n int, some []*story) {
+func (t *traffic) inviteTogether(ctx context.Context, name string, some []*story) {
 	rows := make([]map[string]any, len(some))
 	for i, s := range some {
 		rows[i] = map[string]any{"organization": t.org, "email": s.email, "role": s.role, "inviter": t.ownerAddress}
 	}
 	verdicts := make([]answer, len(some))
 	last := insist(ctx, func() answer {
-		a := post(ctx, t.cluster, "/v1/invitations", map[string]any{"invitations": rows}, t.machine(fmt.Sprintf("bulk-%d-%s", n, t.org)))
+		a := post(ctx, t.cluster, "/v1/invitations", map[string]any{"invitations": rows}, t.machine(fmt.Sprintf("bulk-%s-%s", name, t.org)))
 		var body struct {
 			Results []struct {
 				Status     int
@@ -236,31 +291,16 @@ func (t *traffic) inviteTogether(ctx context.Context, n int, some []*story) {
 // publish invites over the bus, as an upstream app does.
 func (t *traffic) publish(ctx context.Context, s *story) bool {
 	header, body, err := events.Encode(events.Event{
-		ID: "bus-" + s.email, Source: "/harness", Time: time.Now(),
+		ID: "bus-" + s.key, Source: "/harness", Time: time.Now(),
 		Data: &events.InvitationRequested{Organization: t.org, Email: s.email, Role: s.role, Inviter: t.ownerAddress},
 	})
 	if err != nil {
 		s.oddity("a request on the bus", answer{err: err})
 		return false
 	}
-	header[nats.MsgIdHdr] = []string{"bus-" + s.email}
-	a := t.again(ctx, s, func() (a answer) {
-		a.began = time.Now()
-		reply, err := t.bus.RequestMsg(&nats.Msg{Subject: events.RequestSubject("harness"), Header: header, Data: body}, 3*time.Second)
-		a.ended = time.Now()
-		var ack struct {
-			Stream string
-			Error  *struct{ Description string }
-		}
-		switch {
-		case err != nil:
-			a.err = err
-		case json.Unmarshal(reply.Data, &ack) != nil || ack.Error != nil || ack.Stream == "":
-			a.err = fmt.Errorf("no acknowledgement: %s", reply.Data)
-		default:
-			a.status = http.StatusAccepted
-		}
-		return a
+	header[nats.MsgIdHdr] = []string{"bus-" + s.key}
+	a := t.again(ctx, s, func() answer {
+		return t.request(&nats.Msg{Subject: events.RequestSubject("harness"), Header: header, Data: body})
 	})
 	if !a.yes() {
 		return false
@@ -271,8 +311,31 @@ func (t *traffic) publish(ctx context.Context, s *story) bool {
 	return true
 }
 
+// request publishes a message and gives the broker's acknowledgement as the body of an answer.
+func (t *traffic) request(m *nats.Msg) (a answer) {
+	a.began = time.Now()
+	reply, err := t.bus.RequestMsg(m, 3*time.Second)
+	a.ended = time.Now()
+	var ack struct {
+		Stream string
+		Error  *struct{ Description string }
+	}
+	switch {
+	case err != nil:
+		a.err = err
+	case json.Unmarshal(reply.Data, &ack) != nil || ack.Error != nil || ack.Stream == "":
+		a.err = fmt.Errorf("no acknowledgement: %s", reply.Data)
+	default:
+		a.status, a.body = http.StatusAccepted, reply.Data
+	}
+	return a
+}
+
 // goOn waits for the mail and does what the story ends with.
 func (t *traffic) goOn(ctx context.Context, s *story) {
+	if s.end == endBounce {
+		return // no mail comes
+	}
 	mail, ok := t.mail(ctx, s, 0)
 	if !ok {
 		return
@@ -298,6 +361,8 @@ func (t *traffic) goOn(ctx context.Context, s *story) {
 		atOnce(func() { t.accept(ctx, s, mail) }, func() { t.decline(ctx, s, mail) }, func() { t.revoke(ctx, s) })
 	case endResend, endRotate:
 		t.resend(ctx, s)
+	case endExpire:
+		t.expire(ctx, s)
 	}
 }
 
@@ -312,7 +377,7 @@ func atOnce(all ...func()) {
 // mail waits for the mail after the first have many to a story's invitee.
 func (t *traffic) mail(ctx context.Context, s *story, have int) (fakemailgun.Mail, bool) {
 	for {
-		if mails := t.mails.to(s.email); len(mails) > have {
+		if mails := t.mailsOf(s); len(mails) > have {
 			return mails[have], true
 		}
 		if !wait(ctx, 20*time.Millisecond) {
@@ -322,6 +387,19 @@ func (t *traffic) mail(ctx context.Context, s *story, have int) (fakemailgun.Mai
 			return fakemailgun.Mail{}, false
 		}
 	}
+}
+
+// mailsOf are the mails about a story's invitation: all to the address as long as nobody knows which that is.
+func (t *traffic) mailsOf(s *story) (about []fakemailgun.Mail) {
+	s.mu.Lock()
+	id := s.id
+	s.mu.Unlock()
+	for _, m := range t.mails.to(s.email) {
+		if of := m.Variables["invitation"]; of == id || id == "" && of != "" { // a notice to an inviter is about none of theirs
+			about = append(about, m)
+		}
+	}
+	return about
 }
 
 var link = regexp.MustCompile(`https://invite\.example\.com/i/([\w-]+)`)
@@ -379,21 +457,27 @@ func (t *traffic) revoke(ctx context.Context, s *story) {
 	}
 }
 
-// resend asks for another mail, and accepts with the newest link that came.
-func (t *traffic) resend(ctx context.Context, s *story) {
-	key, tries := "again-"+s.email, 0
+// askAgain asks for another mail, until that is answered.
+func (t *traffic) askAgain(ctx context.Context, s *story, how map[string]any) answer {
+	tries := 0
 	a := t.again(ctx, s, func() answer {
 		tries++
-		return post(ctx, t.cluster, "/v1/invitations/"+s.id+"/resend", map[string]any{"rotate": s.end == endRotate}, t.owner(key))
+		return post(ctx, t.cluster, "/v1/invitations/"+s.id+"/resend", how, t.owner("again-"+s.key))
 	})
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.perhaps += tries - 1
 	if a.yes() {
 		s.resent++
 	} else {
 		s.perhaps++
 	}
-	s.mu.Unlock()
+	return a
+}
+
+// resend asks for another mail, and accepts with the newest link that came.
+func (t *traffic) resend(ctx context.Context, s *story) {
+	a := t.askAgain(ctx, s, map[string]any{"rotate": s.end == endRotate})
 	if !a.yes() {
 		if !a.open() && a.code() != "ended" {
 			s.oddity("a resend", a)

@@ -37,6 +37,9 @@ type Options struct {
 	Faults func(*Chaos)
 	Dir    string
 	Log    io.Writer
+
+	// errand goes on as long as things break; nil for none.
+	errand *errand
 }
 
 // Trial is one experiment.
@@ -52,6 +55,7 @@ type Trial struct {
 	began             time.Time
 	healed            time.Time // when nothing was broken any more
 	redisLost         bool      // Redis may have lost something that it had
+	reminders         int       // how many more mails come by themselves to who does not answer
 }
 
 // Run makes the experiment. An error means that it could not be made: what went wrong in the system is in the outcome.
@@ -75,10 +79,15 @@ func Run(ctx context.Context, o Options) (outcome campaign.Outcome, err error) {
 	if err := desk.open(ctx); err != nil {
 		return outcome, err
 	}
+	if e := o.errand; e != nil && e.arrange != nil {
+		if err := e.arrange(ctx, people); err != nil {
+			return outcome, err
+		}
+	}
 	if err := t.live(ctx, people, desk, &outcome); err != nil {
 		return outcome, err
 	}
-	return outcome, t.judge(ctx, people.stories, desk, &outcome)
+	return outcome, t.judge(ctx, people, desk, &outcome)
 }
 
 // any is the address of any API process.
@@ -149,7 +158,11 @@ func (t *Trial) live(ctx context.Context, people *traffic, desk *office, outcome
 	seed := rng.Uint64()
 	var living sync.WaitGroup
 	living.Go(func() { desk.work(open) })
-	living.Go(func() { people.run(lives, rand.New(rand.NewPCG(seed, 8)), t.options.Over) })
+	planned := slices.Clone(people.stories) // an errand adds others meanwhile
+	living.Go(func() { people.run(lives, planned, rand.New(rand.NewPCG(seed, 8)), t.options.Over) })
+	if t.options.errand != nil {
+		living.Go(func() { people.goOnErrands(open, lives, t.options.errand) })
+	}
 	go func() {
 		living.Wait()
 		close(over)

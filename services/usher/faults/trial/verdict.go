@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,12 +27,42 @@ type stored struct {
 	outcomes    map[string][]string      // invitation to its ends, in order
 	memberships map[string][]events.Data // person to everything said of their membership
 	people      map[string]string        // address to person
-	rejected    map[string]string        // an app's event to the reason it was rejected for
-	dead        []string                 // subjects of what nobody could handle, with the reason
+	rejected    map[string][]string      // an app's event to the reasons it was rejected for
+	dead        map[string][]string      // subject of what nobody could handle to what is said of it
+	facts       map[fact][]string        // what is said of an invitation to the ids of the events that say it
+	reports     map[string]bool          // ids of the provider's reports that were taken in
+	owners      map[string][]string      // organization to the addresses of those who were its owners from the beginning
+	known       map[string]*story        // invitation to the story that is about it
+	again       map[uint64]int           // how often a dead letter was handed out again
+	handed      []string                 // the subjects of the letters that what was handed out again has become
 }
 
+// fact is something said of an invitation.
+type fact struct {
+	invitation string
+	what       events.Type
+}
+
+// said gives how often something is said of an invitation: an event that is stored twice has one id, and is one to whoever reads it.
+func (s *stored) said(invitation string, what events.Type) int {
+	return len(s.facts[fact{invitation, what}])
+}
+
+// of gives the ids of a story's own: an address may have invitations of several stories.
+func (s *stored) of(one *story) (ids []string) {
+	for _, id := range s.addresses[one.email] {
+		if s.mayBe(one, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// mayBe reports whether an invitation is a story's, as far as anybody knows.
+func (s *stored) mayBe(one *story, id string) bool { return s.known[id] == nil || s.known[id] == one }
+
 // judge waits for quiet and compares what people were told with what is there.
-func (t *Trial) judge(ctx context.Context, stories []*story, desk *office, o *campaign.Outcome) error {
+func (t *Trial) judge(ctx context.Context, people *traffic, desk *office, o *campaign.Outcome) error {
 	if err := t.quiet(ctx); err != nil {
 		o.Violate("%v", err)
 	}
@@ -44,9 +75,15 @@ func (t *Trial) judge(ctx context.Context, stories []*story, desk *office, o *ca
 	t.say("read")
 	ctx, cancel := context.WithTimeout(ctx, t.options.Settling) // a system that does not come back answers nothing for ever
 	defer cancel()
-	for _, one := range stories {
+	for _, one := range people.stories {
+		if one.id != "" {
+			s.known[one.id] = one
+		}
+	}
+	for _, one := range people.stories {
 		t.judgeStory(ctx, one, s, o)
 	}
+	judgePromises(ctx, people.promises, s, o.Violate)
 	t.say("judged")
 	desk.judge(s, o)
 	for id, ends := range s.outcomes {
@@ -54,15 +91,63 @@ func (t *Trial) judge(ctx context.Context, stories []*story, desk *office, o *ca
 			o.Violate("%s ended %d times: %v", id, len(ends), ends)
 		}
 	}
-	for _, letter := range s.dead {
-		o.Violate("a dead letter: %s", letter)
-	}
+	judgeLetters(people.letters, s, o)
+	judgeMembers(s, o)
 	o.Count("memberships", int64(len(s.memberships)))
 	t.judgeLogs(o)
 	if err := t.judgeStores(ctx, o); err != nil {
 		return err
 	}
 	return t.judgeSecrets(o)
+}
+
+// judgePromises: what else was promised is there.
+func judgePromises(ctx context.Context, all []promise, s *stored, violate violate) {
+	for _, p := range all {
+		if missing := p(ctx, s); missing != "" {
+			violate("%s", missing)
+		}
+	}
+}
+
+// judgeLetters: what nobody can handle is a dead letter, once, and nothing else is.
+func judgeLetters(expected []string, s *stored, o *campaign.Outcome) {
+	for letter, times := range s.again {
+		if times > 1 {
+			o.Violate("dead letter %d was handed out again %d times", letter, times)
+		}
+	}
+	o.Count("dead letters handed out again", int64(len(s.handed)))
+	for _, subject := range slices.Concat(expected, s.handed) {
+		if n := len(s.dead[subject]); n != 1 {
+			o.Violate("%s is there %d times, and nobody can handle what it is about", subject, n)
+		}
+		delete(s.dead, subject)
+	}
+	o.Count("dead letters of what nobody could handle", int64(len(expected)))
+	for subject, letters := range s.dead {
+		o.Violate("a dead letter: %s %v", subject, letters)
+	}
+}
+
+// judgeMembers: whoever came by an invitation said yes to it, and came once.
+func judgeMembers(s *stored, o *campaign.Outcome) {
+	for person, said := range s.memberships {
+		came := 0
+		for _, data := range said {
+			m, ok := data.(*events.MembershipProvisioned)
+			if !ok || m.Invitation == "" {
+				continue
+			}
+			came++
+			if ends := s.outcomes[m.Invitation]; len(ends) != 1 || ends[0] != string(events.TypeInvitationAccepted) {
+				o.Violate("%s is a member by %s, whose ends are %v", person, m.Invitation, ends)
+			}
+		}
+		if came > 1 {
+			o.Violate("%s became a member %d times", person, came)
+		}
+	}
 }
 
 // judgeStores: everything that Usher keeps says the same. Where Redis lost what it had, one command brings it back.
@@ -114,7 +199,8 @@ func (t *Trial) check(ctx context.Context, words ...string) (r report, err error
 func (t *Trial) read(ctx context.Context) (*stored, error) {
 	s := &stored{
 		requested: map[string]int{}, addresses: map[string][]string{}, outcomes: map[string][]string{}, memberships: map[string][]events.Data{},
-		people: map[string]string{}, rejected: map[string]string{},
+		people: map[string]string{}, rejected: map[string][]string{}, dead: map[string][]string{}, facts: map[fact][]string{},
+		reports: map[string]bool{}, owners: map[string][]string{}, known: map[string]*story{}, again: map[uint64]int{},
 	}
 	for _, stream := range []string{events.StreamInvitations, events.StreamMemberships, events.StreamDeadLetters} {
 		if err := t.scan(ctx, stream, s.take); err != nil {
@@ -143,17 +229,21 @@ func (t *Trial) scan(ctx context.Context, name string, take func(jetstream.Msg))
 func (s *stored) take(m jetstream.Msg) {
 	if strings.HasPrefix(m.Subject(), events.RootDeadLetters) {
 		if _, _, _, ok := events.SplitDeadLetter(m.Subject()); !ok {
-			return // what was done about one
+			s.takeAct(m)
+			return
 		}
-		s.dead = append(s.dead, m.Subject()+" "+m.Headers().Get("Usher-Dead-Reason")+" "+m.Headers().Get("Usher-Dead-Subject"))
+		s.dead[m.Subject()] = append(s.dead[m.Subject()], m.Headers().Get("Usher-Dead-Reason")+" "+m.Headers().Get("Usher-Dead-Subject"))
 		return
 	}
 	e, err := events.Decode(m.Headers(), m.Data(), m.Subject())
 	if err != nil {
-		s.dead = append(s.dead, "unreadable: "+m.Subject())
+		s.dead[m.Subject()] = append(s.dead[m.Subject()], "unreadable")
 		return
 	}
 	_, id, _, _ := events.SplitInvitation(m.Subject())
+	if of := (fact{id, e.Type}); !slices.Contains(s.facts[of], e.ID) {
+		s.facts[of] = append(s.facts[of], e.ID)
+	}
 	switch d := e.Data.(type) {
 	case *events.InvitationRequested:
 		s.requested[id]++
@@ -161,15 +251,33 @@ func (s *stored) take(m jetstream.Msg) {
 		s.people[d.Email] = d.Person
 	case *events.InvitationAccepted, *events.InvitationDeclined, *events.InvitationRevoked, *events.InvitationExpired:
 		s.outcomes[id] = append(s.outcomes[id], string(e.Type))
+	case *events.InvitationDelivered:
+		s.reports[d.ProviderEvent] = true
+	case *events.InvitationBounced:
+		s.reports[d.ProviderEvent] = true
 	case *events.InvitationRejected:
-		s.rejected[d.Request] = d.Reason
+		s.rejected[d.Request] = append(s.rejected[d.Request], d.Reason)
 	case *events.MembershipProvisioned:
+		if d.Role == "owner" && d.Invitation == "" {
+			s.owners[d.Organization] = append(s.owners[d.Organization], d.Email)
+		}
 		s.memberships[d.Person] = append(s.memberships[d.Person], d)
 	case *events.MembershipRoleChanged:
 		s.memberships[d.Person] = append(s.memberships[d.Person], d)
 	case *events.MembershipRemoved:
 		s.memberships[d.Person] = append(s.memberships[d.Person], d)
 	}
+}
+
+// takeAct takes in what was done about a dead letter: handed out again, what nobody could handle is a dead letter once more.
+func (s *stored) takeAct(m jetstream.Msg) {
+	worker, act, letter, ok := events.SplitDeadAct(m.Subject())
+	told, err := m.Metadata()
+	if !ok || act != events.DeadAgain || err != nil {
+		return
+	}
+	s.again[letter]++
+	s.handed = append(s.handed, events.DeadLetterSubject(worker, events.StreamDeadLetters, told.Sequence.Stream))
 }
 
 // judgeStory holds one story against what is stored.
@@ -180,7 +288,7 @@ func (t *Trial) judgeStory(ctx context.Context, one *story, s *stored, o *campai
 	for _, odd := range one.odd {
 		violate("%s", odd)
 	}
-	ids := s.addresses[one.email]
+	ids := s.of(one)
 	if one.acknowledged.IsZero() {
 		if len(ids) > 1 {
 			violate("was never acknowledged and is there as %v", ids)
@@ -191,15 +299,18 @@ func (t *Trial) judgeStory(ctx context.Context, one *story, s *stored, o *campai
 	}
 	t.judgeAnswers(one, s, o, violate)
 	t.judgeMembership(one, s, violate)
-	t.judgeMails(ctx, one, o, violate)
+	t.judgeMails(ctx, one, s, o, violate)
+	judgePromises(ctx, one.promises, s, violate)
 }
 
 type violate func(format string, args ...any)
 
 // judgeRequest: what was acknowledged is there, once, and came out of the mailer, or has ended.
 func (t *Trial) judgeRequest(one *story, s *stored, ids []string, violate violate) {
-	if reason, ok := s.rejected["bus-"+one.email]; ok {
-		violate("was rejected: %s", reason)
+	if reasons := s.rejected["bus-"+one.key]; len(reasons) > 0 || one.end == endRejected {
+		if one.end != endRejected || len(reasons) != 1 || len(ids) > 0 {
+			violate("was rejected %d times (%v), and is there as %v", len(reasons), reasons, ids)
+		}
 		return
 	}
 	switch {
@@ -211,7 +322,7 @@ func (t *Trial) judgeRequest(one *story, s *stored, ids []string, violate violat
 		violate("was requested %d times", s.requested[ids[0]])
 	case one.lonely:
 		violate("a mail did not come in time")
-	case len(t.mails.to(one.email)) == 0 && len(s.outcomes[ids[0]]) == 0:
+	case len(t.mails.to(one.email)) == 0 && len(s.outcomes[ids[0]]) == 0 && s.said(ids[0], events.TypeInvitationBounced) == 0:
 		violate("was never mailed")
 	}
 }
@@ -239,12 +350,22 @@ func (t *Trial) judgeAnswers(one *story, s *stored, o *campaign.Outcome, violate
 
 // judgeMembership: an acceptance in the ledger is exactly one membership, with the role of the request; nothing else is one.
 func (t *Trial) judgeMembership(one *story, s *stored, violate violate) {
-	said := s.memberships[s.people[one.email]]
+	var said []events.Data
+	for _, data := range s.memberships[s.people[one.email]] {
+		if s.mayBe(one, invitationOf(data)) {
+			said = append(said, data)
+		}
+	}
 	accepted := strings.Join(s.outcomes[one.id], " ") == string(events.TypeInvitationAccepted)
 	switch {
 	case !accepted && len(said) > 0:
 		violate("is a member without an acceptance: %d events", len(said))
 	case !accepted:
+	case one.end == endLost && len(said) == 0:
+		if n := s.said(one.id, events.TypeInvitationAcceptRefused); n != 1 {
+			violate("was accepted, there is no membership, and that was said %d times", n)
+		}
+	case one.left && len(said) == 2 && said[1].EventType() == events.TypeMembershipRemoved:
 	case len(said) != 1:
 		violate("was accepted, and there are %d memberships", len(said))
 	default:
@@ -255,12 +376,27 @@ func (t *Trial) judgeMembership(one *story, s *stored, violate violate) {
 	}
 }
 
+// invitationOf is the one by which somebody is a member.
+func invitationOf(data events.Data) string {
+	switch m := data.(type) {
+	case *events.MembershipProvisioned:
+		return m.Invitation
+	case *events.MembershipRoleChanged:
+		return m.Invitation
+	case *events.MembershipRemoved:
+		return m.Invitation
+	}
+	return ""
+}
+
 // judgeMails: at most two mails for each intent, none after a revoke was answered, and every link works.
-func (t *Trial) judgeMails(ctx context.Context, one *story, o *campaign.Outcome, violate violate) {
-	sent := t.mails.to(one.email)
-	o.Count("mails", int64(len(sent)))
+func (t *Trial) judgeMails(ctx context.Context, one *story, s *stored, o *campaign.Outcome, violate violate) {
 	intents := map[string]int{}
-	for _, m := range sent {
+	for _, m := range t.mails.to(one.email) {
+		if id := m.Variables["invitation"]; id == "" || !s.mayBe(one, id) {
+			continue // a notice to an inviter, or another story's
+		}
+		o.Count("mails", 1)
 		intents[m.Variables["intent"]]++
 		for _, r := range one.revoked {
 			if m.At.After(r.ended) {
@@ -269,7 +405,7 @@ func (t *Trial) judgeMails(ctx context.Context, one *story, o *campaign.Outcome,
 		}
 		t.judgeLink(ctx, one, m, violate)
 	}
-	if most := 1 + one.resent + one.perhaps; len(intents) > most {
+	if most := 1 + one.resent + one.perhaps + t.reminders; len(intents) > most {
 		violate("%d mails were asked for and %d different ones left", most, len(intents))
 	}
 	for intent, n := range intents {
