@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/usherhq/usher/pkg/clock"
 )
 
 // ErrClosed is returned by Do after Close.
@@ -30,7 +32,7 @@ type Batcher[T, R any] struct {
 	patient func(T) bool
 	queue   chan call[T, R]
 	behind  chan call[T, R] // the patient ones
-	hasty   atomic.Int64    // when one that is not patient came last, in nanoseconds
+	hasty   atomic.Int64    // when one that is not patient came last, by clock.Steady
 	stop    chan struct{}
 	stopped sync.Once
 	workers sync.WaitGroup
@@ -74,6 +76,7 @@ func New[T, R any](o Options[T], flush Flush[T, R]) *Batcher[T, R] {
 		flush: flush, weigh: o.Weigh, limit: o.Limit, patient: o.Patient,
 		queue: make(chan call[T, R], o.Queue), behind: make(chan call[T, R], o.Queue), stop: make(chan struct{}),
 	}
+	b.hasty.Store(int64(clock.Steady() - calm))
 	for range o.Parallel {
 		b.workers.Go(b.work)
 	}
@@ -102,7 +105,7 @@ func (b *Batcher[T, R]) enter(ctx context.Context, item T) (chan Result[R], erro
 	if b.patient(item) {
 		queue = b.behind
 	} else {
-		b.hasty.Store(time.Now().UnixNano())
+		b.hasty.Store(int64(clock.Steady()))
 	}
 	select {
 	case queue <- c:
@@ -197,7 +200,7 @@ const calm = time.Second
 
 // share is how much of a batch may be patient ones now.
 func (b *Batcher[T, R]) share() int {
-	if time.Now().UnixNano()-b.hasty.Load() < int64(calm) {
+	if clock.Steady()-time.Duration(b.hasty.Load()) < calm {
 		return b.limit / 8
 	}
 	return b.limit

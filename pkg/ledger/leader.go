@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/usherhq/usher/pkg/clock"
 )
 
 // Of a replicated stream any replica answers a direct get, and one that lags behind, or was parted from the others, answers
@@ -122,7 +124,7 @@ var errBehind = errors.New("the stream's leader is behind what was handed out")
 // be. A leader that is not there by the end of readTimeout is of another stream under the same name, as after a restore: it is
 // believed from then on.
 func (l *Ledger) newest(ctx context.Context, stream string) (Record, error) {
-	seen, began := l.seen(stream), time.Now()
+	seen, began := l.seen(stream), clock.Steady()
 	for {
 		r, err := fromLeader(ctx, l.nc, stream, ">")
 		if err != nil && !errors.Is(err, ErrNotFound) {
@@ -132,7 +134,7 @@ func (l *Ledger) newest(ctx context.Context, stream string) (Record, error) {
 		if r.Sequence >= known {
 			return r, err
 		}
-		if time.Since(began) > readTimeout-time.Second {
+		if clock.Steady()-began > readTimeout-time.Second {
 			seen.CompareAndSwap(known, r.Sequence)
 			return Record{}, errBehind
 		}
