@@ -33,9 +33,9 @@ type Request struct {
 	// ID is the invitation's id where the door knows it beforehand, so that a repeat is the same invitation;
 	// empty for a new one.
 	ID string
-	// Unsaid is the door's word that it has just looked, less than a minute ago, and nothing was published under ID. Without it
-	// that is a condition of the publish, which costs as much as ten. What others published since is noticed all the same,
-	// because the event's id is theirs, which the broker knows again for longer than that.
+	// Unsaid is the door's word that it has just looked and nothing was published under ID. Then the address is claimed first,
+	// and looked again once nobody else can say anything under ID any more. Without it that is a condition of the publish, which
+	// costs as much as ten.
 	Unsaid bool
 	// Key is the API key the request came with; nil for the bus.
 	Key *apikeys.Key
@@ -132,6 +132,11 @@ func (a *Admission) AdmitAll(ctx context.Context, requests []Request) []Verdict 
 			continue
 		}
 		first[d.claim()] = i
+		if d.unsaid {
+			sequence, err := a.claimFirst(ctx, d)
+			verdicts[i] = a.settle(ctx, d, sequence, err)
+			continue
+		}
 		unit, err := d.unit(0)
 		if err != nil {
 			verdicts[i].Err = err
@@ -156,6 +161,28 @@ func (a *Admission) AdmitAll(ctx context.Context, requests []Request) []Verdict 
 		}
 	}
 	return verdicts
+}
+
+// claimFirst publishes a draft in two steps, and looks in between whether it was said before. Somebody else may have said it, and
+// it may have ended, since the door looked: that frees the address, so that the claim alone does not tell.
+func (a *Admission) claimFirst(ctx context.Context, d *draft) (uint64, error) {
+	unit, err := d.unit(0)
+	if err != nil {
+		return 0, err
+	}
+	timer, requested := unit[0], unit[1]
+	claimed, err := a.Ledger.Publish(ctx, events.StreamInvitations, timer)
+	if err != nil {
+		return 0, err
+	}
+	_, err = a.Ledger.Last(ctx, events.StreamInvitations, requested.Subject)
+	if err == nil {
+		return 0, errors.Join(ledger.ErrConflict, a.Ledger.StopTimer(ctx, d.claim(), claimed))
+	}
+	if !errors.Is(err, ledger.ErrNotFound) {
+		return 0, err // the next who wants the address finds a claim that nothing followed, and takes it over
+	}
+	return a.Ledger.Publish(ctx, events.StreamInvitations, requested.Expecting(d.claim(), claimed))
 }
 
 func twice(firstOne Verdict) Verdict {
@@ -224,9 +251,6 @@ func (a *Admission) check(ctx context.Context, r Request) (*draft, error) {
 	e := events.Event{
 		ID: events.NewEventID(), Source: r.Source, Type: events.TypeInvitationRequested, Subject: data.Invitation, Time: now,
 		CorrelationID: data.Invitation, CausationID: r.Causation, Data: &data,
-	}
-	if r.ID != "" && r.Unsaid {
-		e.ID = events.DerivedEventID("requested", r.ID)
 	}
 	telemetry.Inject(ctx, &e)
 	return &draft{event: e, request: &data, again: r.ID != "", unsaid: r.Unsaid}, nil
@@ -314,7 +338,7 @@ func (d *draft) unit(held uint64) ([]ledger.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if requested = requested.Succeeding(held); d.again && !d.unsaid {
+	if requested = requested.Succeeding(held); d.again {
 		requested = requested.Expecting(events.InvitationFilter(org, id), 0)
 	} else {
 		requested = requested.Guarded()
@@ -382,7 +406,6 @@ func (a *Admission) settle(ctx context.Context, d *draft, sequence uint64, err e
 
 // retake looks at who holds the claim, and makes the unit that takes it over where the holder has ended.
 func (a *Admission) retake(ctx context.Context, d *draft) ([]ledger.Message, error) {
-	d.event.ID = events.NewEventID() // the broker may know the one before, of a claim that nothing followed
 	claim, err := a.Ledger.Last(ctx, events.StreamInvitations, d.claim())
 	if errors.Is(err, ledger.ErrNotFound) {
 		return d.unit(0)

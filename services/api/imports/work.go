@@ -253,27 +253,17 @@ func (e *Engine) send(ctx context.Context, job Job, page *Page) error {
 	return e.putPage(ctx, job.ID, job.Next, *page)
 }
 
-// lookEvery is how long it may be relied on that nothing was said of a row: somebody else may be at the same page, who takes this
-// process for dead. Admission asks for less than a minute.
-const lookEvery = 20 * time.Second
-
 // invite admits the ready rows of a page, one after the other. What was invited before, by a process that died since, is
 // only looked up.
 func (e *Engine) invite(ctx context.Context, job Job, page *Page) error {
-	var said map[string]bool
-	var looked time.Time
+	said, err := e.said(ctx, job, *page)
+	if err != nil {
+		return err
+	}
 	for i := range page.Rows {
 		if page.Rows[i].Verdict != RowReady {
 			continue
 		}
-		if now := e.Ledger.Now(); now.Sub(looked) > lookEvery {
-			var err error
-			if said, err = e.said(ctx, job, *page); err != nil {
-				return err
-			}
-			looked = now
-		}
-		var err error
 		if said[rowID(job, *page, i)] {
 			err = e.lookUp(ctx, job, *page, i)
 		} else {
