@@ -26,6 +26,7 @@ type delivery struct {
 	stream     string
 	sequence   uint64
 	deliveries int
+	waiting    uint64 // behind it, when it was handed out
 	stored     time.Time
 	happened   time.Time // when the original was stored, for a dead letter that is redriven; stored otherwise
 	letter     uint64    // the dead letter that this is, where it is redriven; 0 otherwise
@@ -66,7 +67,7 @@ func (s *subscription) newDelivery(raw *nats.Msg) (*delivery, error) {
 	}
 	d := &delivery{
 		subscription: s, raw: raw, subject: raw.Subject, stream: told.Stream, sequence: told.Sequence.Stream,
-		deliveries: int(told.NumDelivered), stored: told.Timestamp,
+		deliveries: int(told.NumDelivered), waiting: told.NumPending, stored: told.Timestamp,
 	}
 	d.happened, d.handed = d.stored, place{d.stream, d.sequence}
 	d.restore()

@@ -31,6 +31,8 @@ type Received struct {
 	Time     time.Time
 	// Delivered is how often the message was handed out, this time included.
 	Delivered int
+	// Waiting is how many messages the broker had still to hand out when it handed out this one.
+	Waiting uint64
 	// Header and Body are the message as it was stored.
 	Header map[string][]string
 	Body   []byte
@@ -233,7 +235,7 @@ func (h *handler) decode(next message.HandlerFunc) message.HandlerFunc {
 			return nil, unreadable(err)
 		}
 		d.received = &Received{
-			Event: e, Subject: d.subject, Sequence: d.sequence, Time: d.happened, Delivered: d.deliveries,
+			Event: e, Subject: d.subject, Sequence: d.sequence, Time: d.happened, Delivered: d.deliveries, Waiting: d.waiting,
 			Header: d.raw.Header, Body: d.raw.Data,
 		}
 		return next(m)

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// longQueue is how long a request has waited for its first turn where the queue is long.
-	longQueue = 500 * time.Millisecond
+	// longQueue is how many requests wait at the broker where the queue is long: half of what this process has in work.
+	longQueue = inFlight / 2
 	// aheadFor is how long requests are looked for ahead of the queue after it was last seen to be long.
 	aheadFor = 10 * time.Second
 	// aheadWorkers is how many of them are worked on at once, aheadWaiting how many wait for that at most.
@@ -44,7 +44,7 @@ func newAhead(s *Service) *ahead {
 	return &ahead{service: s, worker: uuid.NewString(), long: make(chan uint64, 1)}
 }
 
-// queueIsLong says that it is, at a message that was handed out for the first time.
+// queueIsLong says that it is, at the message that was handed out from it.
 func (a *ahead) queueIsLong(sequence uint64) {
 	select {
 	case a.long <- sequence:

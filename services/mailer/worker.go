@@ -48,7 +48,7 @@ func (t *task) ref() redisdb.Intent {
 
 // requested mails a new invitation.
 func (s *Service) requested(ctx context.Context, m *bus.Received) error {
-	if !m.Again() && s.Ledger.Now().Sub(m.Time) > longQueue {
+	if m.Waiting > longQueue {
 		s.ahead.queueIsLong(m.Sequence)
 	}
 	return s.first(ctx, m, s.worker)
