@@ -199,7 +199,6 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request, v visit) error {
 	defer right.Stop()
 	defer alive.Stop()
 	text := ": here\n\n"
-	poke(l.told) // something may have happened since the page was made, or while it was not connected
 	for s.write(text) {
 		select {
 		case <-r.Context().Done():
