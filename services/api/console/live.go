@@ -20,6 +20,8 @@ const (
 	rest = 500 * time.Millisecond
 	// again is how long after the last event the pages are told once more, in case the views were late.
 	again = 2 * time.Second
+	// onceMore is how long after that they are told for the last time: the views may be far behind.
+	onceMore = 10 * time.Second
 	// watchRight is how often it is asked whether the reader may still look.
 	watchRight = 3 * time.Second
 	// heartbeat keeps proxies from closing a quiet stream, and finds readers that have gone.
@@ -133,17 +135,22 @@ func poke(c chan struct{}) {
 	}
 }
 
-// tell waits for something to happen, lets it settle, and pokes every page; and once more when it has become quiet.
+// tell waits for something to happen, lets it settle, and pokes every page; and twice more when it has become quiet.
 func (h *hub) tell(ctx context.Context, a *audience) {
 	quiet := time.NewTimer(again)
 	quiet.Stop()
 	defer quiet.Stop()
+	last := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-quiet.C:
 			h.pokeAll(a)
+			if !last {
+				quiet.Reset(onceMore)
+			}
+			last = true
 			continue
 		case <-a.happened:
 		}
@@ -156,6 +163,7 @@ func (h *hub) tell(ctx context.Context, a *audience) {
 		}
 		h.pokeAll(a)
 		quiet.Reset(again)
+		last = false
 		if !sleep(ctx, rest-settle) {
 			return
 		}
